@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,27 @@ def test_a_resumed_run_keeps_its_limits(fit: Callable[..., autotransfer.FitResul
     assert tried(result) == {"test_vit"}
     assert len(result.trials) == 4
     assert result.selection.limits.size_bytes == 1_250_000
+
+
+@pytest.mark.slow
+def test_a_resumed_run_keeps_the_forms_within_its_limits(
+    digits: Digits, tiny_zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def passes(loaded: Any, sample: Any, device: Any, **options: Any) -> PassCost:
+        found = measure_pass(loaded, sample, device, memory=False, max_seconds=0.0)
+        return replace(found, seconds=1e-3 if "@squash" in loaded.spec.name else 1.0, load_seconds=0.0)
+
+    monkeypatch.setattr(inference_costs, "measure_pass", passes)
+    monkeypatch.setattr(within_limits, "measure_pass", passes)
+    wide = digits[0].repeat(3, axis=2)
+    given = {"zoo": tiny_zoo, "backbones": "test_*", "out": tmp_path / "run", "cache": False, "compare_scratch": False}
+    given |= {"max_latency": "100ms", "ensemble": False, "views": 1, "heads": "ridge", "progress": False}
+    begun = fit_with(wide, digits[1], trials=1, **given)
+    result = fit_with(wide, digits[1], trials=6, resume=True, **given)
+    assert result.trials.records[0] == begun.trials.records[0]
+    forms = json.loads((tmp_path / "run" / "run.json").read_text())["choices"]["forms"]
+    assert len(forms) > 1
+    assert tried(result) == set(forms), "those that were not tried yet, too"
 
 
 @pytest.mark.slow

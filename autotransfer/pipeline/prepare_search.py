@@ -90,6 +90,8 @@ def prepare_search(context: FitContext, worker_pool: WorkerPool) -> PreparedSear
     variants = _variants(context, backbones)
     if limits is not None:
         variants = limits.keep(variants)
+    elif began is not None:
+        variants = variants.keep(set(began.forms).__contains__)
     first = load_first(variants.first, device)
     data = _data(context, variants.backbones, policies, first, began)
     worker_pool.share_cores()
@@ -113,6 +115,7 @@ def prepare_search(context: FitContext, worker_pool: WorkerPool) -> PreparedSear
         backbones=tuple(spec.name for spec in backbones),
         heads=tuple(spec.name for spec in space.heads),
         freeze=tuple(spec.name for spec in space.policies),
+        forms=tuple(spec.name for spec in variants.backbones),
     )
     return PreparedSearch(data=data, evaluator=evaluator, space=space, variants=variants, choices=choices, costs=costs)
 

@@ -49,14 +49,16 @@ class Choices:
     """What a run chooses from, by name: those of a run that is resumed are those that it began with.
 
     Attributes:
-        backbones: Backbones, each at the size at which it is screened first.
+        backbones: Backbones, by the names that they are registered under.
         heads: Heads.
         freeze: Freeze policies.
+        forms: Backbones in all the forms that are searched, which are those that kept the limits on the model.
     """
 
     backbones: tuple[str, ...] = ()
     heads: tuple[str, ...] = ()
     freeze: tuple[str, ...] = ()
+    forms: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, run: RunFolder, settings: Settings) -> Choices | None:
@@ -286,6 +288,7 @@ def _asked(settings: Settings) -> dict[str, list[str]]:
         "backbones": list(settings.backbones),
         "heads": list(settings.heads),
         "freeze": list(settings.search.freeze),
+        "limits": [str(settings.selection.limits)],
         "zoos": [str(zoo.absolute()) for zoo in settings.zoos],
     }
 
@@ -315,8 +318,8 @@ def _missing(recorded: Mapping[str, Any], space: SearchSpace) -> dict[str, list[
         "freeze": space.policies,
     }
     return {
-        kind: [name for name in names if name not in {spec.name for spec in there[kind]}]
-        for kind, names in recorded.get("choices", {}).items()
+        kind: [name for name in recorded.get("choices", {}).get(kind, ()) if name not in {spec.name for spec in specs}]
+        for kind, specs in there.items()
     }
 
 

@@ -85,33 +85,14 @@ class BackbonesWithinLimits:
         new = [spec for spec in specs if spec.name not in self._asked]
         if not self.limits.is_set or not new:
             return {spec.name for spec in specs if spec.name in self._asked and not self._fits_any(spec.name)}
-        families = dict(zip((spec.name for spec in new), _families(self.forms(new)), strict=True))
+        families = dict(zip((spec.name for spec in new), self.forms(new).families, strict=True))
         self._asked |= {name: tuple(form.name for form in family) for name, family in families.items()}
         self._measure(sorted((form for family in families.values() for form in family), key=lambda f: f.gmacs or 0.0))
         return {spec.name for spec in specs if not self._fits_any(spec.name)}
 
     def keep(self, variants: Variants) -> Variants:
-        """Return the forms that keep the limits; what follows a form that does not, follows the one before it."""
-        first, after, changed = list[BackboneSpec](), dict[str, str](), set[str]()
-        for family in _families(variants):
-            kept = {form.name: form for form in family if self._fits(form.name)}
-            if not kept:
-                continue
-            root = next(iter(kept))
-            first.append(kept.pop(root))
-            changed |= {root} - {family[0].name}
-            for form in kept:
-                before = variants.after.get(form, root)
-                while before not in kept and before in variants.after:
-                    before = variants.after[before]
-                after[form] = before if before in kept else root
-        names = {spec.name for spec in first} | set(after)
-        return Variants(
-            backbones=tuple(spec for spec in variants.backbones if spec.name in names),
-            first=tuple(first),
-            after=after,
-            unusual=frozenset((variants.unusual | changed) & names),
-        )
+        """Return the forms that keep the limits."""
+        return variants.keep(self._fits)
 
     def warn(self, warnings: WarningList) -> None:
         """Say which backbones are left out."""
@@ -221,17 +202,6 @@ class BackbonesWithinLimits:
         except DataError:
             return None
         return replace(found, items=tuple(found.items[i] for i in store.kept), reading=store.reading)
-
-
-def _families(variants: Variants) -> list[list[BackboneSpec]]:
-    """Return the forms of each backbone, the one to try first in front."""
-    known, families = {spec.name: spec for spec in variants.backbones}, {spec.name: [spec] for spec in variants.first}
-    for name in variants.after:
-        root = name
-        while root in variants.after:
-            root = variants.after[root]
-        families[root].append(known[name])
-    return list(families.values())
 
 
 def _speed_key(form: BackboneSpec) -> tuple[Any, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -30,6 +30,44 @@ class Variants:
     first: tuple[BackboneSpec, ...]
     after: Mapping[str, str]
     unusual: frozenset[str]
+
+    @property
+    def families(self) -> list[list[BackboneSpec]]:
+        """The forms of each backbone, the one to try first in front."""
+        known, families = {spec.name: spec for spec in self.backbones}, {spec.name: [spec] for spec in self.first}
+        for name in self.after:
+            root = name
+            while root in self.after:
+                root = self.after[root]
+            families[root].append(known[name])
+        return list(families.values())
+
+    def keep(self, is_kept: Callable[[str], bool]) -> Variants:
+        """Return some of the forms; what follows a form that is left out, follows the one before it.
+
+        Args:
+            is_kept: Whether the form of a name is kept.
+        """
+        first, after, changed = list[BackboneSpec](), dict[str, str](), set[str]()
+        for family in self.families:
+            kept = {form.name: form for form in family if is_kept(form.name)}
+            if not kept:
+                continue
+            root = next(iter(kept))
+            first.append(kept.pop(root))
+            changed |= {root} - {family[0].name}
+            for form in kept:
+                before = self.after.get(form, root)
+                while before not in kept and before in self.after:
+                    before = self.after[before]
+                after[form] = before if before in kept else root
+        names = {spec.name for spec in first} | set(after)
+        return Variants(
+            backbones=tuple(spec for spec in self.backbones if spec.name in names),
+            first=tuple(first),
+            after=after,
+            unusual=frozenset((self.unusual | changed) & names),
+        )
 
 
 def offer_variants(

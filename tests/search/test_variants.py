@@ -35,6 +35,16 @@ def test_forms_follow_one_another() -> None:
     assert offered.unusual == {"a@2"}
 
 
+def test_what_follows_a_form_left_out_follows_the_one_before_it() -> None:
+    offered = offer_variants([form("a"), form("b")], ("b",), ManyForms(), ())
+    kept = offered.keep({"a@3", "a@4"}.__contains__)
+    assert [spec.name for spec in kept.first] == ["a@3"]
+    assert kept.after == {"a@4": "a@3"}
+    assert sorted(spec.name for spec in kept.backbones) == ["a@3", "a@4"]
+    assert kept.unusual == {"a@3"}
+    assert offered.keep(lambda name: True) == offered
+
+
 class Branches(Modality):
     """A modality whose backbones have forms that branch."""
 
