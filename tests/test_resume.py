@@ -211,7 +211,7 @@ def test_resume_shows_earlier_trials_and_untried_backbones(
     again = autotransfer.resume(tmp_path / "run", trials=3)
     assert first.trials.best is not None
     said = capsys.readouterr().err
-    assert f"resuming after 1 trials, best {first.trials.best.score:.4f}: test_" in said
+    assert f"resuming after 1 trials, best {first.trials.best.objective:.4f}: test_" in said
     assert "backbones_not_tried" not in {warning.code for warning in again.warnings}
 
 
