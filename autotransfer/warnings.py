@@ -27,7 +27,7 @@ WARNING_CODES: Mapping[str, str] = {
     "grouping_failed": "Near-duplicates were found, but could not be kept on one side of the split.",
     "input_assumed": "What a column or list holds, where it could be read in another way.",
     "label_conflicts": "Copies of one example have different labels; all of them are skipped.",
-    "limits_exceeded": "The saved model was measured to take more than a limit, and no other candidate takes less.",
+    "limits_exceeded": "The saved model was measured to exceed a limit, and no candidate was found that keeps it.",
     "missing_classes": "Validation or test examples lack a class of the training examples.",
     "negative_transfer": "A pretrained backbone scores lower than random weights.",
     "plugin_failed": "A plugin failed; the names that it would have registered are missing.",

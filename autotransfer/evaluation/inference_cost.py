@@ -43,6 +43,14 @@ class InferenceCost:
             or (self.memory_bytes or 0) > limits.memory_bytes
         )
 
+    def share_of(self, limits: Limits) -> float:
+        """Return the largest share of a limit that is taken: above 1 where a limit is exceeded, 0 without limits."""
+        return max(
+            self.latency_seconds / limits.latency_seconds,
+            self.size_bytes / limits.size_bytes,
+            (self.memory_bytes or 0) / limits.memory_bytes,
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return the cost as JSON."""
         return {

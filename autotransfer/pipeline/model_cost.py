@@ -78,13 +78,25 @@ def cheaper_records(
     return [record for record in rank_records(records) if (record.number,) != failed.trials and keeps(record)]
 
 
-def warn_of_exceeded(context: FitContext, cost: InferenceCost) -> None:
-    """Say that the model takes more than the limits."""
+def warn_of_exceeded(context: FitContext, cost: InferenceCost, trained: int, *, are_more: bool) -> None:
+    """Say that the model takes more than the limits.
+
+    Args:
+        context: The settings, and the warnings.
+        cost: What it takes.
+        trained: Number of models that were trained, all of which take more.
+        are_more: Whether there are candidates that are likely to keep the limits, but were not trained any more.
+    """
     limits = context.settings.selection.limits
+    why = "No other candidate is likely to keep them"
+    if trained > 1:
+        rest = "no more are tried" if are_more else "no other candidate is likely to keep them"
+        why = f"It comes closest to them of the {trained} models that were trained; {rest}"
     context.warnings.warn(
         "limits_exceeded",
-        f"The saved model takes {cost}, more than the limits ({limits}), and no other candidate takes less. Was the "
-        "machine busy? Search again on a quiet one, or raise the limits.",
+        f"The saved model takes {cost}, more than the limits ({limits}). {why}. Was the machine busy? Search again on "
+        "a quiet one, or raise the limits.",
         cost=cost.to_json(),
         limits=limits.to_json(),
+        trained=trained,
     )

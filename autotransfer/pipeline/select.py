@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -69,21 +70,38 @@ def _train_within_limits(
 ) -> SelectionResult:
     """Train what was chosen; where the saved model exceeds the limits, the best candidate that is likely to keep them.
 
-    What a candidate takes was measured before it was trained, and measurements differ.
+    What a candidate takes was measured before it was trained, and measurements differ. Where all models that were
+    trained exceed the limits, that which comes closest to them stays.
     """
-    result, tried = _train(context, found, choice, best, records), set[int]()
-    limits = context.settings.selection.limits
+    result = closest = _train(context, found, choice, best, records)
+    limits, trained = context.settings.selection.limits, {result.selected.trials}
     while result.cost is not None and result.cost.exceeds(limits):
+        closest = min(closest, result, key=_share_of_limits)
         others = cheaper_records(result.selected, result.cost, records, found.costs)
-        others = [record for record in others if record.number not in tried]
-        if not others or len(tried) == MAX_FALLBACKS:
-            warn_of_exceeded(context, result.cost)
-            break
+        others = [record for record in others if (record.number,) not in trained]
+        if not others or len(trained) > MAX_FALLBACKS:
+            return _keep_closest(context, closest, result, len(trained), are_more=bool(others))
         context.progress.print(f"{result.selected} takes {result.cost}: more than the limits ({limits})")
-        tried.add(others[0].number)
+        trained.add((others[0].number,))
         single = _Choice(selected=SelectedModel.single(others[0]), ensemble=choice.ensemble)
         result = _train(context, found, single, others[0], records)
     return result
+
+
+def _keep_closest(
+    context: FitContext, closest: SelectionResult, last: SelectionResult, trained: int, *, are_more: bool
+) -> SelectionResult:
+    """Put the model that exceeds the limits least into the run folder again, and warn of what it takes."""
+    if closest is not last:
+        with context.run.writing():
+            closest.model.write(context.run.model)
+    assert closest.cost is not None  # it exceeds the limits
+    warn_of_exceeded(context, closest.cost, trained, are_more=are_more)
+    return closest
+
+
+def _share_of_limits(result: SelectionResult) -> float:
+    return math.inf if result.cost is None else result.cost.share_of(result.limits)
 
 
 def _train(

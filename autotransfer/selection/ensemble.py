@@ -59,7 +59,6 @@ class Ensemble:
     def to_json(self) -> dict[str, Any]:
         """Return the ensemble as JSON."""
         return {
-            "used": self.is_better,
             "gain": self.gain,
             "error": self.error,
             "loss_reduction": self.loss_reduction,

@@ -33,7 +33,7 @@ class SelectionResult:
         model: The trained model.
         validation: Score of what was selected, from out-of-fold predictions.
         finals: How the best candidates compared again; None where there was nothing, or no time, to compare.
-        ensemble: What an ensemble brings; None where none was tried.
+        ensemble: What an ensemble brings, whether it became the model or not; None where none was tried.
         calibration: What a temperature brings; None where none was tried.
         thresholds: What thresholds bring; None where none were tried.
         out_of_fold: The examples that were held out, and how they were divided.
@@ -70,7 +70,7 @@ class SelectionResult:
             "cost": None if self.cost is None else self.cost.to_json(),
             "limits": self.limits.to_json(),
             "finals": [row.to_json() for row in self.finals.rows] if self.finals else [],
-            "ensemble": self.ensemble.to_json() if self.ensemble else None,
+            "ensemble": self.ensemble and {"used": self.selected.kind == "ensemble", **self.ensemble.to_json()},
             "calibration": self.calibration.to_json() if self.calibration else None,
             "thresholds": self.thresholds.to_json() if self.thresholds else None,
         }

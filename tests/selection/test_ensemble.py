@@ -56,7 +56,6 @@ def test_two_that_complement_each_other_are_better_together() -> None:
     assert found.gain == pytest.approx(0.25)  # 150 of 200 become 200
     assert [member.trial for member in found.members] == [0, 1]
     assert sum(member.weight for member in found.members) == pytest.approx(1)
-    assert found.to_json()["used"] is True
 
 
 def test_what_a_limit_forbids_together_is_no_ensemble() -> None:
