@@ -87,11 +87,7 @@ def prepare_search(context: FitContext, worker_pool: WorkerPool) -> PreparedSear
     policies = _policies(context, began)
     context.progress.phase(f"reading {len(context.examples)} {modality_of(context.examples).noun}s")
     started = context.budget.spent
-    variants = _variants(context, backbones)
-    if limits is not None:
-        variants = limits.keep(variants)
-    elif began is not None:
-        variants = variants.keep(set(began.forms).__contains__)
+    variants = _kept(_variants(context, backbones), began, limits)
     first = load_first(variants.first, device)
     data = _data(context, variants.backbones, policies, first, began)
     worker_pool.share_cores()
@@ -208,6 +204,13 @@ def _variants(context: FitContext, backbones: Sequence[BackboneSpec]) -> Variant
         context.examples.items,
         modality.read_options(settings.data_options.modality_options),
     )
+
+
+def _kept(variants: Variants, began: Choices | None, limits: BackbonesWithinLimits | None) -> Variants:
+    """Return the forms that keep the limits on the model; a run that is resumed keeps those that it began with."""
+    if limits is not None:
+        return limits.keep(variants)
+    return variants if began is None else variants.keep(set(began.forms).__contains__)
 
 
 def _policies(context: FitContext, began: Choices | None) -> list[FreezePolicySpec]:

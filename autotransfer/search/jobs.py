@@ -79,7 +79,8 @@ class Evaluation:
         objectives: Objective after each epoch, as if the training had ended there; empty where they are the scores.
         predictions: Probabilities or values (N, outputs) of all examples; NaN for those that were not scored.
         trained: Number of epochs that were trained now, at the end of the curve.
-        seconds: Wall time of these epochs, for a head alone that of all epochs and folds; NaN where an epoch was cut.
+        seconds: Wall time of these epochs, for a head alone that of all epochs and folds; NaN where an epoch was cut,
+            or none was trained.
     """
 
     score: float
