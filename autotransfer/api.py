@@ -129,6 +129,7 @@ def _run(arguments: DataArguments, settings: Settings) -> FitResult:
             progress.update("looking for the examples")
             examples, test = load_data(arguments, settings.data_options)
             progress.warnings.add(*examples.warnings, *(() if test is None else test.warnings))
+            lists_paths = any(isinstance(item, Path) for item in examples.items)
             context = FitContext(
                 settings=settings,
                 examples=examples,
@@ -136,7 +137,7 @@ def _run(arguments: DataArguments, settings: Settings) -> FitResult:
                 registry=registry,
                 budget=budget,
                 run=run,
-                call=call_to_json(arguments, settings),
+                call=call_to_json(arguments, settings, lists_paths=lists_paths),
                 progress=progress,
                 observers=observers,
             )

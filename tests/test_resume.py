@@ -178,6 +178,19 @@ def test_resume_uses_the_zoo_and_cache_of_the_run(
 
 
 @pytest.mark.slow
+def test_resume_finds_listed_files_below_their_root(
+    digit_folder: Path, tiny_zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = sorted((digit_folder / "train").rglob("*.png"))
+    names = [str(file.relative_to(digit_folder)) for file in files]
+    options = _options(tiny_zoo, tmp_path / "cache", out=tmp_path / "run", heads="ridge", trials=1, freeze="frozen")
+    monkeypatch.chdir(digit_folder.parent)
+    fit_with(names, [file.parent.name for file in files], **options, root=digit_folder.name)
+    monkeypatch.chdir(tmp_path)
+    assert len(autotransfer.resume(tmp_path / "run", trials=2, progress=False).trials) == 2
+
+
+@pytest.mark.slow
 def test_resume_keeps_integer_keys_of_class_weights(digit_folder: Path, tiny_zoo: Path, tmp_path: Path) -> None:
     files = sorted((digit_folder / "train").rglob("*.png"))
     rows = [f"{file},{int(file.parent.name == 'one')}" for file in files]

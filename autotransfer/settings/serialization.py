@@ -34,13 +34,20 @@ _MAX_CHARACTERS_SHOWN = 1000
 _Group = TypeVar("_Group", bound=SettingsGroup)
 
 
-def call_to_json(arguments: DataArguments, settings: Settings) -> dict[str, Any]:
-    """Return the data and the settings of a call as JSON, files by their absolute paths."""
+def call_to_json(arguments: DataArguments, settings: Settings, *, lists_paths: bool = True) -> dict[str, Any]:
+    """Return the data and the settings of a call as JSON, files by their absolute paths.
+
+    Args:
+        arguments: The data.
+        settings: The settings.
+        lists_paths: Whether the strings of a list of data are paths, and no texts.
+    """
+    from_here = lists_paths and settings.data_options.root is None
     return {
-        "data": to_json(_absolute(arguments.data)),
+        "data": to_json(_absolute(arguments.data, from_here=from_here)),
         "targets": to_json(arguments.targets),
-        "test": to_json(_absolute(arguments.test)),
-        "settings": settings_to_json(settings),
+        "test": to_json(_absolute(arguments.test, from_here=from_here)),
+        "settings": settings_to_json(settings, from_here=from_here),
     }
 
 
@@ -72,15 +79,20 @@ def name_of_data(data: Any) -> str:
     return Path(path).name if isinstance(path, str) else ""
 
 
-def settings_to_json(settings: SettingsGroup) -> dict[str, Any]:
-    """Return settings as JSON that keeps types; those that say where a run is, or who looks on, are left out."""
+def settings_to_json(settings: SettingsGroup, *, from_here: bool = True) -> dict[str, Any]:
+    """Return settings as JSON that keeps types; those that say where a run is, or who looks on, are left out.
+
+    Args:
+        settings: The settings.
+        from_here: Whether the strings of a list of data are paths that start in the current folder.
+    """
     found: dict[str, Any] = {}
     for each in fields(settings):  # type: ignore[arg-type]  # subclasses are dataclasses
         value = getattr(settings, each.name)
         if isinstance(value, SettingsGroup):
-            found[each.name] = settings_to_json(value)
+            found[each.name] = settings_to_json(value, from_here=from_here)
         elif (info := each.metadata["setting"]).saved:
-            found[each.name] = to_json(_absolute(value) if info.holds_data else value)
+            found[each.name] = to_json(_absolute(value, from_here=from_here) if info.holds_data else value)
     return found
 
 
@@ -171,12 +183,18 @@ def from_json(value: Any) -> Any:
     return _COLLECTIONS[kind](map(from_json, values))
 
 
-def _absolute(value: Any) -> Any:
-    """Return paths of data by their absolute names, so that the call can be made again in another folder."""
+def _absolute(value: Any, *, from_here: bool) -> Any:
+    """Return paths of data by their absolute names, so that the call can be made again in another folder.
+
+    Args:
+        value: A path, a list, or data that have no path.
+        from_here: Whether the strings of a list are paths that start in the current folder, neither texts nor paths
+            that start in another folder.
+    """
     if isinstance(value, (str, Path)):
         return str(Path(value).absolute())
     if isinstance(value, Sequence) and value and all(isinstance(one, (str, Path)) for one in value):
-        return [str(Path(one).absolute()) for one in value]
+        return [str(Path(one).absolute() if from_here else one) for one in value]
     return value
 
 

@@ -73,18 +73,26 @@ def test_files_are_written_down_by_their_absolute_paths(tmp_path: Path, monkeypa
         test=Path("test"),
         zoo=["zoo"],
         out="run",
-        data_options=DataOptions(validation="val", root="images"),
+        data_options=DataOptions(validation="val"),
         compute=Compute(cache_dir="cache"),
     )
     assert arguments.data == [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
     assert arguments.test == str(tmp_path / "test")
     assert settings.zoos == (tmp_path / "zoo",)
     assert settings.out is None
-    assert (settings.data_options.validation, settings.data_options.root) == (
-        str(tmp_path / "val"),
-        tmp_path / "images",
-    )
+    assert settings.data_options.validation == str(tmp_path / "val")
     assert settings.compute.cache_dir == tmp_path / "cache"
+
+
+def test_texts_and_paths_below_a_root_stay_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    texts = ["the pump drips", "notes.txt"]
+    settings = Settings(data_options=DataOptions(validation=texts))
+    call = call_to_json(DataArguments(data=texts, test=tuple(texts)), settings, lists_paths=False)
+    arguments, found = call_from_json(json.loads(json.dumps(call)))
+    assert arguments.data == arguments.test == found.data_options.validation == texts
+    arguments, found = _through_json(["a.png", Path("b.png")], data_options=DataOptions(root="images"))
+    assert (arguments.data, found.data_options.root) == (["a.png", "b.png"], tmp_path / "images")
 
 
 @pytest.mark.parametrize(
