@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from autotransfer.tasks.targets import Labels
 from autotransfer.tasks.task import Task
 
 __all__ = ["Fold"]
@@ -45,7 +46,8 @@ class Fold:
         if isinstance(self.class_weight, str):
             return self.task.class_weights(self.targets[self.train_rows], self.train_weights)
         # A class whose examples cannot be read is no class of the task any more.
-        known = {label: weight for label, weight in self.class_weight.items() if label in self.task.classes}
+        labels = Labels(self.task.classes)
+        known = {label: weight for label, weight in self.class_weight.items() if labels.find(label) is not None}
         return self.task.class_weights_from(known)
 
     @property

@@ -28,6 +28,20 @@ def test_training_weights_have_a_mean_of_one() -> None:
     assert fold.score(fold.validation_rows, wrong_in_the_first) == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize(("classes", "key"), [(("0", "1"), 1), ((0, 1), "1"), (("0", "1"), 1.0)])
+def test_class_weights_find_a_class_that_is_spelled_otherwise(classes: tuple[object, ...], key: object) -> None:
+    rows = np.array([0, 1, 2])
+    fold = Fold(
+        task=Task(kind="binary", classes=classes),
+        targets=np.array([0, 1, 1]),
+        train_rows=rows,
+        validation_rows=rows,
+        class_weight={key: 5.0, "gone": 2.0},
+    )
+    assert fold.class_weights is not None
+    assert fold.class_weights.tolist() == [1.0, 5.0]
+
+
 def test_targets_are_standardised_by_weight() -> None:
     targets = np.array([[1.0], [2.0], [4.0], [9.0], [9.0], [9.0]])
     rows, counts = np.array([0, 1, 2]), [1, 3, 2]
