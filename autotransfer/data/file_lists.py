@@ -13,6 +13,7 @@ from autotransfer.contract.modality import Item, Skipped
 from autotransfer.data.examples import Examples, Part
 from autotransfer.data.folders import kind_of
 from autotransfer.errors import DataError, DataNotFoundError
+from autotransfer.tasks.targets import Kind
 
 __all__ = ["Row", "because", "examples_of_rows"]
 
@@ -43,13 +44,16 @@ class Row:
         return Skipped(name=self.name, reason=reason, label=None if label is None else str(label))
 
 
-def examples_of_rows(rows: Sequence[Row], skipped: Iterable[Skipped] = (), tried: str = "") -> Examples:
+def examples_of_rows(
+    rows: Sequence[Row], skipped: Iterable[Skipped] = (), tried: str = "", task_kind: Kind | None = None
+) -> Examples:
     """Make examples of the rows whose files are there, each file once in each part.
 
     Args:
         rows: The rows.
         skipped: What is left out already.
         tried: Where the first of the files was looked for, if it is not there.
+        task_kind: Kind of the task; None where it is not known yet. A file may have several values in a regression.
 
     Raises:
         DataNotFoundError: No file is there.
@@ -66,7 +70,7 @@ def examples_of_rows(rows: Sequence[Row], skipped: Iterable[Skipped] = (), tried
     if rows and not there:
         where = f" ({tried})" if tried else ""
         raise DataNotFoundError(f"None of the {len(rows)} files listed is there; the first is {rows[0].name!r}{where}.")
-    kept, repeats = _without_repeats(there)
+    kept, repeats = _without_repeats(there, have_labels=task_kind != "regression")
     left_out += repeats
     if not kept:
         raise DataError(f"No example is left{because(left_out)}.")
@@ -87,8 +91,8 @@ def because(skipped: Sequence[Skipped]) -> str:
     return f" ({len(skipped)} left out; the first, {skipped[0].name}: {skipped[0].reason})" if skipped else ""
 
 
-def _without_repeats(rows: Sequence[Row]) -> tuple[list[Row], list[Skipped]]:
-    """Keep the first of equal rows, and neither of two rows that give one file two labels."""
+def _without_repeats(rows: Sequence[Row], *, have_labels: bool) -> tuple[list[Row], list[Skipped]]:
+    """Keep the first of equal rows, and neither of two rows that give one file two labels; several values may stand."""
     keys = _keys(rows)
     known: dict[Any, list[Any]] = defaultdict(list)
     first = []
@@ -100,7 +104,7 @@ def _without_repeats(rows: Sequence[Row]) -> tuple[list[Row], list[Skipped]]:
     skipped: list[Skipped] = []
     for key, new, row in zip(keys, first, rows, strict=True):
         labels = known[key]
-        if len(labels) > 1 and all(isinstance(label, (str, int)) for label in labels):
+        if have_labels and len(labels) > 1 and all(isinstance(label, (str, int)) for label in labels):
             count = "two" if len(labels) == 2 else len(labels)
             skipped.append(row.left_out(f"listed under {count} labels: {', '.join(sorted(map(str, labels)))}"))
         elif new:

@@ -68,7 +68,7 @@ def table_examples(
             item = table.place(line, inputs.names[0], cell)
             missing = missing or ("" if kind_of(item) == "file" else table.places.tried(cell))
             rows.append(Row(item=item, name=printable(str(cell)), **known))
-    examples = examples_of_rows(rows, skipped, missing)
+    examples = examples_of_rows(rows, skipped, missing, reader.kind or reading.kind)
     modality = inputs.modality or modality_of_files(examples.items, modalities)
     return replace(
         examples,

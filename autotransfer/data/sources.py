@@ -142,7 +142,7 @@ def _listed_examples(
     columns = zip(items, names_of(items), labels, given, weights, strict=True)
     rows = [Row(item=item, name=name, target=label, group=g, weight=w) for item, name, label, g, w in columns]
     tried = next((places.tried(row.name) for row in rows if isinstance(row.item, Path)), "")
-    examples = examples_of_rows(rows, tried=tried)
+    examples = examples_of_rows(rows, tried=tried, task_kind=reader.kind or reading.kind)
     shape = tuple(data.shape) if hasattr(data, "shape") and hasattr(data, "dtype") else ()
     described = f"{len(examples)} {modality.noun}s from {type_name(data)}{f' of the shape {shape}' if shape else ''}"
     return replace(examples, described=described, reading=reading, warnings=warnings, modality=modality)

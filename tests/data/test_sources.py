@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
+from autotransfer.data.columns import TargetReader
 from autotransfer.data.sources import find_examples, load_examples
 from autotransfer.errors import DataError, DataNotFoundError, UnknownNameError
 from autotransfer_plugins.modalities.image.decode import decode
@@ -234,6 +235,8 @@ def test_repeats_and_contradictions_in_lists(tmp_path: Path) -> None:
     assert [s.reason for s in examples.skipped] == ["duplicate row"] * 2 + ["listed under two labels: x, y"] * 2
     # Two measurements of one image do not contradict each other.
     assert len(load_examples([a, a, b], [0.5, 0.7, 0.1])) == 3
+    ratings = load_examples([a, a, b], [5, 7, 1], reader=TargetReader(kind="regression"))
+    assert len(ratings) == 3, "whole numbers or not"
 
 
 @pytest.mark.parametrize("data", [3, None, {"a": 1}, (x for x in "ab"), [{"image": 1}], [b"x"], object(), []])
