@@ -101,7 +101,9 @@ def decode_one(item: Item, plan: Plan) -> Decoded:
         return _from_file(item, plan)
     if isinstance(item, Image.Image):
         image = upright(item)
-        digest = blake2b(f"{image.size}".encode() + image.tobytes(), digest_size=16)
+        # Values of a palette say nothing without it.
+        about = f"{image.mode} {image.size} {image.getpalette('RGBA')} {image.info.get('transparency')}"
+        digest = blake2b(about.encode() + image.tobytes(), digest_size=16)
         return _from_picture(image, digest.hexdigest(), plan)
     digest = blake2b(f"{item.shape} {item.dtype}".encode() + item.tobytes(), digest_size=16)
     return _from_array(item, digest.hexdigest(), plan)

@@ -271,6 +271,21 @@ def test_equal_contents_have_equal_digests(tmp_path: Path) -> None:
     assert len({a, c, e, f, g}) == 5
 
 
+def test_colours_of_a_palette_tell_images_apart() -> None:
+    indices = np.random.default_rng(0).integers(0, 2, (20, 20), dtype=np.uint8)
+
+    def painted(red: int, transparency: int | None = None) -> Image.Image:
+        image = Image.fromarray(indices).convert("P")
+        image.putpalette([0, 0, 0, red, 0, 0])
+        if transparency is not None:
+            image.info["transparency"] = transparency
+        return image
+
+    images = read(painted(255), painted(255), painted(90), painted(255, transparency=1))
+    assert images.digests[0] == images.digests[1]
+    assert len(set(images.digests)) == 3
+
+
 def test_order_and_count_hold_over_many_images() -> None:
     items = [np.full((10, 10), i, dtype=np.uint8) for i in range(100)]
     calls: list[tuple[int, int]] = []
