@@ -38,7 +38,10 @@ Push = Annotated[
     typer.Option("--push", metavar="OWNER/NAME", help="Hand it to the Hugging Face hub, too, with the model card."),
 ]
 Public = Annotated[bool, typer.Option("--public", help="Make a new repository of the hub public. [default: private]")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace what is there: the file, or in a folder the files of an earlier export."),
+]
 
 
 def export(

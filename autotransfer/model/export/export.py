@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ from autotransfer.errors import ConfigError, DataError, ExportError
 from autotransfer.model.export.card import USAGES, card_of
 from autotransfer.model.export.comparison import MAX_DIFFERENCE, MIN_LABEL_AGREEMENT, Agreement, compare
 from autotransfer.model.export.exporters import Exporter, ExportRequest, find_exporter
+from autotransfer.model.export.folder import move_folder, write_manifest
 from autotransfer.model.export.hub import push
 from autotransfer.model.export.metadata import describe
 from autotransfer.model.export.pipeline import export_inputs_of
@@ -112,7 +112,7 @@ def export_model(
         format: One of ``EXPORTERS``.
         examples: Examples to compare on; of more than a few hundred, some are taken.
         trained_on: What the file is to say of the training examples, as JSON.
-        overwrite: Replace what is there.
+        overwrite: Replace what is there: the file, or in a folder the files of an earlier export.
         quantize: Write ONNX in 8 bits, where that costs at most half a point of accuracy.
         scored: Labelled examples, such as test examples, to measure this loss on; None takes ``examples``.
 
@@ -122,7 +122,7 @@ def export_model(
         ExportError: The format has no form for the model, a package is missing, or the predictions do not agree.
         OutputError: The disk is full, or cannot be written.
     """
-    path, exporter = Path(path), find_exporter(format)
+    path, exporter = _named(Path(path)), find_exporter(format)
     exporter.check_packages()
     exporter.check_path(path, overwrite=overwrite)
     if quantize:
@@ -138,19 +138,35 @@ def export_model(
         folder = Path(beside)
         about = describe(model, trained_on or {})
         request = ExportRequest(model=model, path=folder / path.name, examples=compared, about=about)
-        agreement = compare(model, compared, exporter.write(request), originals)
-        if not agreement.holds:
-            raise ExportError(
-                f"What was exported does not predict as the model does: {agreement}. Needed are labels that agree in "
-                f"{MIN_LABEL_AGREEMENT:.1%}, and differences up to {MAX_DIFFERENCE}. Nothing was written; another "
-                "format, or a model of another backbone, may do."
-            )
+        agreement = _held(compare(model, compared, exporter.write(request), originals))
         quantization = _quantized(request, examples, scored) if quantize else None
+        if request.path.is_dir():
+            write_manifest(request.path, format, about)
         files = _moved(folder, path, overwrite=overwrite)
     card = _card(model, format, path)
     return ExportReport(
         path=path, format=format, files=files, agreement=agreement, card=card, quantization=quantization
     )
+
+
+def _held(agreement: Agreement) -> Agreement:
+    """Return the figures of a comparison that holds.
+
+    Raises:
+        ExportError: It does not.
+    """
+    if not agreement.holds:
+        raise ExportError(
+            f"What was exported does not predict as the model does: {agreement}. Needed are labels that agree in "
+            f"{MIN_LABEL_AGREEMENT:.1%}, and differences up to {MAX_DIFFERENCE}. Nothing was written; another "
+            "format, or a model of another backbone, may do."
+        )
+    return agreement
+
+
+def _named(path: Path) -> Path:
+    """Return a path that ends with a name: ``.`` and ``..`` become the folders that they stand for."""
+    return path.resolve() if path.name in ("", "..") else path
 
 
 def _check_files(model: TransferModel, path: Path, exporter: Exporter, *, overwrite: bool) -> None:
@@ -228,7 +244,8 @@ def _moved(folder: Path, path: Path, *, overwrite: bool) -> tuple[Path, ...]:
     """Move what was written to its place, the files beside a file first, and return all files.
 
     Raises:
-        ConfigError: A file that would stand beside it is there already, with another content.
+        ConfigError: A file that would stand beside it is there already, with another content, or a folder of that name
+            holds something else than an export.
     """
     written, parent = sorted(folder.iterdir(), key=lambda file: file.name == path.name), path.parent
     for file in written[:-1]:
@@ -237,10 +254,7 @@ def _moved(folder: Path, path: Path, *, overwrite: bool) -> tuple[Path, ...]:
     for file in written:
         target = parent / file.name
         if file.is_dir():
-            if target.is_dir():
-                shutil.rmtree(target)
-            file.replace(target)
-            found += sorted(inner for inner in target.rglob("*") if inner.is_file())
+            found += move_folder(file, target, overwrite=overwrite)
         else:
             file.replace(target)
             found.append(target)

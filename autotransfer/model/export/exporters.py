@@ -14,6 +14,7 @@ import numpy as np
 from autotransfer.contract.lazy_import import LazyImport
 from autotransfer.data.examples import Examples
 from autotransfer.errors import ConfigError, ExportError, UnknownNameError
+from autotransfer.model.export.folder import check_folder
 from autotransfer.model.transfer_model import TransferModel
 
 __all__ = ["EXPORTERS", "ExportRequest", "Exporter", "Predict", "WriteFormat", "find_exporter"]
@@ -92,7 +93,8 @@ class Exporter:
         """Check, before any work, the name of what is to be written.
 
         Raises:
-            ConfigError: It has another suffix, is there already, or its folder is missing.
+            ConfigError: It has another suffix, is there already, is a folder that holds no export, or its folder is
+                missing.
         """
         if self.suffix and path.suffix != self.suffix:
             raise ConfigError(f"A file of the format {self.name!r} ends with {self.suffix}; got {path}.")
@@ -102,7 +104,9 @@ class Exporter:
             raise ConfigError(f"There is no folder {path.absolute().parent}: make it, or name another place.")
         if path.is_dir() and self.suffix:
             raise ConfigError(f"The file {path} cannot be written: there is a folder of that name.")
-        if path.exists() and not overwrite:
+        if path.is_dir():
+            check_folder(path, overwrite=overwrite)
+        elif path.exists() and not overwrite:
             raise ConfigError(f"{path} is there already: name another place, or pass overwrite=True (--overwrite).")
 
 

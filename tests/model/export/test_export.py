@@ -68,17 +68,43 @@ def test_an_export_that_answers_differently_is_not_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_is_replaced_as_a_whole(
+def test_an_earlier_export_in_a_folder_is_replaced(
+    picture_model: TransferModel, pictures: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_format(monkeypatch, suffix="")
+    picture_model.export(tmp_path / "folder", format="mine", check_data=pictures)
+    (tmp_path / "folder" / "part").write_text("old")
+    (tmp_path / "folder" / "notes.txt").write_text("of the user")
+    with pytest.raises(ConfigError, match="is there already"):
+        picture_model.export(tmp_path / "folder", format="mine", check_data=pictures)
+    report = picture_model.export(tmp_path / "folder", format="mine", check_data=pictures, overwrite=True)
+    assert (tmp_path / "folder" / "part").read_text() == "a model"
+    assert (tmp_path / "folder" / "notes.txt").read_text() == "of the user"
+    # What is pushed to the hub is what was exported, and nothing else of the folder.
+    assert {file.name for file in report.files} == {"part", "autotransfer.json", "beside.json"}
+
+
+def test_a_folder_of_something_else_stays_as_it_is(
+    picture_model: TransferModel, pictures: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = add_format(monkeypatch, suffix="")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "thesis.txt").write_text("years of work")
+    for overwrite in (False, True):
+        with pytest.raises(ConfigError, match=r"not empty and holds no export: .*Name another place"):
+            picture_model.export(tmp_path / "folder", format="mine", check_data=pictures, overwrite=overwrite)
+    assert [file.name for file in (tmp_path / "folder").iterdir()] == ["thesis.txt"]
+    assert not asked
+
+
+def test_an_export_goes_into_the_empty_current_folder(
     picture_model: TransferModel, pictures: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_format(monkeypatch, suffix="")
     (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "old").write_text("old")
-    with pytest.raises(ConfigError, match="is there already"):
-        picture_model.export(tmp_path / "folder", format="mine", check_data=pictures)
-    report = picture_model.export(tmp_path / "folder", format="mine", check_data=pictures, overwrite=True)
-    assert [file.name for file in (tmp_path / "folder").iterdir()] == ["part"]
-    assert tmp_path / "folder" / "part" in report.files
+    monkeypatch.chdir(tmp_path / "folder")
+    picture_model.export(".", format="mine", check_data=pictures)
+    assert {file.name for file in Path().iterdir()} == {"part", "autotransfer.json"}
 
 
 def test_another_file_beside_the_model_is_not_replaced(

@@ -152,6 +152,6 @@ def test_the_command_exports_and_pushes(
     found = CliRunner().invoke(app, command)
     assert found.exit_code == 0, found.output
     assert json.loads(found.stdout)["pushed_to"] == f"{hub.address}/me/model"
-    assert set(hub.files) == {"config.json", "model.safetensors", "README.md"}
+    assert set(hub.files) == {"autotransfer.json", "config.json", "model.safetensors", "README.md"}
     assert hub.files["README.md"] == (tmp_path / "out" / "README.md").read_bytes()
     assert b"## Scores by class" in hub.files["README.md"]

@@ -49,7 +49,8 @@ def answers(folder: Path, model: TransferModel, images: Path) -> tuple[np.ndarra
 
 def test_timm_answers_as_the_tuned_model_does(result: FitResult, digit_folder: Path, tmp_path: Path) -> None:
     report = result.export(tmp_path / "out", format="timm")
-    assert {file.name for file in report.files} == {"config.json", "model.safetensors", "README.md"}
+    names = {file.name for file in report.files}
+    assert names == {"autotransfer.json", "config.json", "model.safetensors", "README.md"}
     assert report.agreement.holds
     found, expected = answers(tmp_path / "out", result.model, digit_folder / "test")
     np.testing.assert_allclose(found, expected, atol=1e-5)
