@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["predict", "score"]
 
 _READING = ("input_column", "path_column", "root", "suffix", "follow_links")
-_ANSWERS = ("target_column", "weight_column")
+_ANSWERS = ("target_column", "label_separator", "weight_column")
 Model = Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="A run folder, or a folder of a saved model.")]
 
 
@@ -91,7 +91,7 @@ def _hand_out(rows: Sequence[Prediction], task: Task, csv: Path | None, *, as_js
                 typer.echo("\t".join(map(escape, row.cells())).rstrip())
 
 
-@with_settings(Settings, only=(*_READING, *_ANSWERS, "label_separator", "device"))
+@with_settings(Settings, only=(*_READING, *_ANSWERS, "device"))
 def score(
     run: Model,
     data: Annotated[
@@ -101,27 +101,28 @@ def score(
         ),
     ],
     settings: Settings,
+    groups: Annotated[
+        str | None,
+        typer.Option(
+            metavar="G",
+            help="What counts together in the interval, as copies do: a column, or a regular expression that finds the "
+            "group in a path. [default: each example for itself]",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score a trained model on labelled examples, by the metric that its search used, with a 95% interval."""
+    """Score a trained model on labelled examples, by the metric that its search used, with a 95% interval.
+
+    Of data that are divided into parts, the test part alone is scored.
+    """
     announce_start()
     with only_on_stderr():
-        from autotransfer.data.columns import TargetReader
-        from autotransfer.data.sources import load_examples
-        from autotransfer.data.split_parts import select_split
+        from autotransfer.model.scoring import labelled_examples
         from autotransfer.model.transfer_model import TransferModel
 
         model = TransferModel.load(run, device=settings.compute.device)
-        reading = settings.data_options
-        examples = load_examples(
-            data,
-            reader=TargetReader(kind=model.task.kind, separator=reading.label_separator),
-            known=frozenset(map(str, model.task.classes)),
-            modalities=(model.modality,),
-            columns=model.columns,
-            **{name: getattr(reading, name) for name in (*_READING, *_ANSWERS)},
-        )
-        examples = select_split(examples, "test")
+        how = {name: getattr(settings.data_options, name) for name in (*_READING, *_ANSWERS)}
+        examples = labelled_examples(model, data, groups=groups, **how)
         found, skipped = model.score_examples(examples)
     for warning in examples.warnings:
         say(f"warning: {warning}")

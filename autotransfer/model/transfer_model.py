@@ -14,22 +14,20 @@ import numpy as np
 from autotransfer.contract.modality import Modality, Skipped, Store
 from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Examples
-from autotransfer.data.sources import find_examples, load_examples
-from autotransfer.data.weights import weights_of, without_weightless
-from autotransfer.errors import DataError
+from autotransfer.data.sources import find_examples
 from autotransfer.evaluation.inference_cost import held_bytes
 from autotransfer.model.conformal import Conformal, require_conformal
 from autotransfer.model.ensemble_member import EnsembleMember
 from autotransfer.model.inference import MembersOfBackbone, Watched, group_by_backbone
 from autotransfer.model.outliers import Outliers, mark_unknown, require_outliers
 from autotransfer.model.saved_values import read_json
+from autotransfer.model.scoring import labelled_examples, score_predictions, to_score
 from autotransfer.model.temperature import temper
 from autotransfer.model.write import write_model
 from autotransfer.runtime.device import Device
 from autotransfer.runtime.files import writing
 from autotransfer.runtime.library_defaults import default_settings
 from autotransfer.runtime.memory import memory_budget
-from autotransfer.tasks.metrics import refuse_weights
 from autotransfer.tasks.score import Score
 from autotransfer.tasks.task import Task
 from autotransfer.training.network import to_predictions
@@ -190,37 +188,31 @@ class TransferModel:
         return explain_data(self, data)
 
     def score(self, data: Any, targets: Any = None, **reading: Any) -> Score:
-        """Score the model on labelled examples, in any form that ``fit`` takes.
+        """Score the model on labelled examples, in any form that ``fit`` takes, as ``autotransfer score`` does.
 
-        Examples that cannot be read are left out.
+        Of data that are divided into parts, the test part alone is scored. Examples that cannot be read are left out.
 
         Args:
             data: The examples.
             targets: One target for each, where ``data`` does not hold them.
-            reading: How they are read: ``path_column``, ``target_column``, ``weight_column``, ``sample_weight`` and
-                what else ``fit`` takes for that.
+            reading: How they are read: ``input_column``, ``path_column``, ``target_column``, ``label_separator``,
+                ``weight_column``, ``sample_weight``, ``groups``, ``root``, ``suffix`` and ``follow_links``, as of
+                ``DataOptions``. Examples of one of the ``groups``, and copies, count together in the interval.
 
         Returns:
             The value of the metric that the search used, with its 95% interval.
 
         Raises:
             DataError: The data cannot be used, hold labels that the model does not know, or no example can be read.
-            ConfigError: There are weights, and the metric takes none.
+            ConfigError: There are weights, and the metric takes none, or ``reading`` holds something else.
         """
-        known: dict[str, Any] = {"modalities": (self.modality,), "columns": self.columns}
-        return self.score_examples(load_examples(data, targets, **known, **reading))[0]
+        return self.score_examples(labelled_examples(self, data, targets, **reading))[0]
 
     def score_examples(self, examples: Examples) -> tuple[Score, tuple[Skipped, ...]]:
         """Return the score on labelled examples, and which of them cannot be read; see ``score``."""
-        examples = without_weightless(examples)
-        if examples.targets is None:
-            raise DataError("The examples have no targets: give a folder for each class, a table, or targets.")
-        self.task.encode(examples.targets)  # an unknown label is refused before anything is read
-        if examples.weights is not None:
-            refuse_weights(self.task.metric, self.task.scorer)
+        examples = to_score(self.task, examples)
         store = self.decode(examples)
-        encoded = self.task.encode([examples.targets[i] for i in store.kept])
-        score = Score.of(self.task, encoded, self.predict_store(store), weights=weights_of(examples, store))
+        score = score_predictions(self.task, examples, store, self.predict_store(store))
         return score, examples.skipped + store.skipped
 
     def decode(self, examples: Examples, *, strict: bool = False) -> Store:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from autotransfer.analysis.train_test_overlap import warn_of_overlap
 from autotransfer.contract.modality import Store
 from autotransfer.data.examples import Examples
-from autotransfer.data.split import assign_group_ids
-from autotransfer.data.weights import weights_of
 from autotransfer.errors import DataError
+from autotransfer.model.scoring import score_predictions
 from autotransfer.model.transfer_model import TransferModel
 from autotransfer.pipeline.context import FitContext
 from autotransfer.pipeline.search import SearchResult
@@ -56,9 +55,7 @@ def score_store(model: TransferModel, test: Examples, store: Store, warnings: Wa
     except DataError as error:
         warnings.warn("test_not_scored", str(error))
         return None
-    groups = None if test.groups is None else [test.groups[i] for i in store.kept]
-    group_ids, weights = assign_group_ids(store.digests, groups), weights_of(test, store)
-    return Score.of(model.task, encoded, model.predict_store(store), group_ids, weights)
+    return score_predictions(model.task, test, store, model.predict_store(store))
 
 
 def warn_if_below(test: Score, validation: Score, warnings: WarningList) -> None:
