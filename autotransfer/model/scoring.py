@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from autotransfer.tasks.task import Task
 if TYPE_CHECKING:
     from autotransfer.model.transfer_model import TransferModel
 
-__all__ = ["labelled_examples", "score_predictions", "to_score"]
+__all__ = ["labelled_examples", "match_task", "score_predictions", "to_score"]
 
 _READING = (
     "follow_links",
@@ -69,11 +70,37 @@ def to_score(task: Task, examples: Examples) -> Examples:
     """
     if examples.targets is None:
         raise DataError("The examples have no targets: give a folder for each class, a table, or targets.")
-    examples = without_weightless(select_split(examples, "test"))
+    examples = without_weightless(select_split(match_task(task, examples), "test"))
     task.encode(examples.targets or ())  # an unknown label is refused before anything is read
     if examples.weights is not None:
         refuse_weights(task.metric, task.scorer)
     return examples
+
+
+def match_task(task: Task, examples: Examples) -> Examples:
+    """Return examples whose target columns stand in the order of the task: columns of a table have any order.
+
+    Raises:
+        DataError: The columns are not those that the task predicts.
+    """
+    given = examples.reading.columns
+    if examples.targets is None or len(given) < 2:
+        return examples
+    names = () if task.single_label else tuple(map(str, task.target_names or task.classes))
+    if sorted(given) == sorted(names):
+        order = [given.index(name) for name in names]
+        targets = [row if row is None else [row[i] for i in order] for row in examples.targets]
+        return replace(examples, targets=targets, reading=replace(examples.reading, columns=names))
+    # Rows of an array that had no names are known by their positions alone.
+    nameless = not task.single_label and task.classes in ((), tuple(range(task.outputs))) and not task.target_names
+    if nameless and len(given) == task.outputs:
+        return examples
+    count = "one label" if task.single_label else "one value" if task.outputs == 1 else f"{task.outputs} values"
+    predicted = list(names)[:20] if names and not nameless else count
+    raise DataError(
+        f"The targets are in the columns {list(given)[:20]}, but the model predicts {predicted}: give the columns of "
+        "what it predicts."
+    )
 
 
 def score_predictions(task: Task, examples: Examples, store: Store, predictions: np.ndarray) -> Score:

@@ -190,7 +190,8 @@ class TransferModel:
     def score(self, data: Any, targets: Any = None, **reading: Any) -> Score:
         """Score the model on labelled examples, in any form that ``fit`` takes, as ``autotransfer score`` does.
 
-        Of data that are divided into parts, the test part alone is scored. Examples that cannot be read are left out.
+        Of data that are divided into parts, the test part alone is scored. Several target columns may stand in any
+        order. Examples that cannot be read are left out.
 
         Args:
             data: The examples.
@@ -203,7 +204,8 @@ class TransferModel:
             The value of the metric that the search used, with its 95% interval.
 
         Raises:
-            DataError: The data cannot be used, hold labels that the model does not know, or no example can be read.
+            DataError: The data cannot be used, hold labels or target columns that the model does not know, or no
+                example can be read.
             ConfigError: There are weights, and the metric takes none, or ``reading`` holds something else.
         """
         return self.score_examples(labelled_examples(self, data, targets, **reading))[0]

@@ -1,4 +1,4 @@
-"""Scores of a model on labelled examples: the test part, groups; Python and command line agree."""
+"""Scores of a model on labelled examples: columns by name, the test part, groups; Python and command line agree."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ import autotransfer
 from autotransfer.candidate import Candidate
 from autotransfer.cli.main import app
 from autotransfer.data.sources import load_examples
-from autotransfer.errors import ConfigError
+from autotransfer.errors import ConfigError, DataError
 from autotransfer.model.transfer_model import TransferModel
 from autotransfer.settings import Compute
 
 Digits = tuple[np.ndarray, np.ndarray]
+# An interval of the mean F1 of labels takes a quarter of a second.
+KINDS = ("values", pytest.param("labels", marks=pytest.mark.slow))
 
 
 def _values(digits: Digits) -> pd.DataFrame:
@@ -34,7 +36,7 @@ def _labels(digits: Digits) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def models(tiny_zoo: Path, digits: Digits) -> dict[str, TransferModel]:
-    """Ridge heads on digits: of two values, of three labels, of one class."""
+    """Ridge heads on digits: of two values, of three labels, both with and without names of columns; of one class."""
 
     def train(targets: Any) -> TransferModel:
         how: dict[str, Any] = {"zoo": tiny_zoo, "compute": Compute(cache=False, device="cpu")}
@@ -45,6 +47,8 @@ def models(tiny_zoo: Path, digits: Digits) -> dict[str, TransferModel]:
     return {
         "values": train(values),
         "labels": train(labels),
+        "nameless values": train(values.to_numpy()),
+        "nameless labels": train(labels.to_numpy()),
         "class": train(digits[1]),
     }
 
@@ -74,6 +78,63 @@ def _command(model: TransferModel, folder: Path, *arguments: str | Path) -> dict
     assert outcome.exit_code == 0, outcome.stderr
     found = json.loads(outcome.stdout)
     return {name: value for name, value in found.items() if name not in ("skipped", "warnings")}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_target_columns_go_by_name(
+    kind: str, models: dict[str, TransferModel], targets: dict[str, pd.DataFrame], digits: Digits
+) -> None:
+    model, truth = models[kind], targets[kind]
+    known = model.score(digits[0], truth)
+    assert known == model.score(digits[0], truth.to_numpy())
+    assert known.score > 0.3
+    other = truth[truth.columns[::-1]]
+    assert model.score(digits[0], other) == known
+    assert model.score_examples(load_examples(digits[0], other))[0] == known
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_command_takes_target_columns_by_name(
+    kind: str, models: dict[str, TransferModel], targets: dict[str, pd.DataFrame], table: Path, tmp_path: Path
+) -> None:
+    columns = list(targets[kind].columns)
+    options = [[word for name in order for word in ("--target-column", name)] for order in (columns, columns[::-1])]
+    first, second = (_command(models[kind], tmp_path, table, "--path-column", "file", *each) for each in options)
+    assert first == second
+    assert first["examples"] == 20
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "message"),
+    [
+        ("values", ["low", "mean"], r"columns \['low', 'mean'\], but the model predicts \['low', 'high'\]"),
+        ("values", ["low", "high", "mean"], r"but the model predicts \['low', 'high'\]"),
+        ("labels", ["round", "line", "many"], r"but the model predicts \['round', 'line', 'some'\]"),
+        ("labels", ["round", "line"], r"but the model predicts \['round', 'line', 'some'\]"),
+        ("nameless values", ["low", "high", "mean"], "but the model predicts 2 values: give the columns of"),
+        ("nameless labels", ["round", "line"], "but the model predicts 3 values: give the columns of"),
+        ("class", ["round", "line", "some"], "but the model predicts one label: give the columns of"),
+    ],
+)
+def test_other_target_columns_are_refused(
+    kind: str, given: list[str], message: str, models: dict[str, TransferModel], digits: Digits
+) -> None:
+    frame = pd.DataFrame(dict.fromkeys(given, digits[1] % 2))
+    with pytest.raises(DataError, match=message):
+        models[kind].score(digits[0], frame)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_columns_that_had_no_names_go_by_position(
+    kind: str, models: dict[str, TransferModel], targets: dict[str, pd.DataFrame], digits: Digits
+) -> None:
+    model, truth = models[f"nameless {kind}"], targets[kind]
+    assert model.score(digits[0], truth) == model.score(digits[0], truth.to_numpy())
+    # The positions are the names of the labels, where a table has them.
+    if kind == "labels":
+        numbered = truth.set_axis(["0", "1", "2"], axis=1)[["2", "0", "1"]]
+        assert model.score(digits[0], numbered) == model.score(digits[0], truth.to_numpy())
 
 
 @pytest.mark.slow
