@@ -165,6 +165,8 @@ def _refuse_mismatch(X: Any, y: Any) -> None:
             )
     elif isinstance(y, (str, Mapping, Set)) or not hasattr(y, "__len__"):
         raise DataError(f"y holds one target for each example in X; got {type(y).__name__}.")
+    elif issparse(y):
+        raise DataError(f"y holds values, and they are dense; got a sparse {type(y).__name__}: give y.toarray().")
     elif len(X) != len(y):
         raise DataError(f"X holds {len(X)} examples, but y holds {len(y)} targets: give one for each.")
 
@@ -251,7 +253,8 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
 
         Args:
             X: Arrays, paths, or whatever else the modality takes; or a folder or a table, which holds its labels.
-            y: Labels (N,), or multilabel indicators (N, classes); None when ``X`` holds them.
+            y: Labels (N,), or multilabel indicators (N, classes), which may be a sparse matrix; None when ``X`` holds
+                them.
             groups: What stays on one side of every split; see ``DataOptions``.
             sample_weight: Weight (N,) of each example, in training and in the scores of the search; see
                 ``DataOptions``.
@@ -268,6 +271,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):  # type: ignore[mi
             SearchError: No trial succeeded.
         """
         if y is not None:
+            y = y.toarray() if issparse(y) else y  # scikit-learn's multilabel estimators take sparse indicators
             check_classification_targets(y)
             several = type_of_target(y) == "multilabel-indicator"
             y = y if several else column_or_1d(y, warn=True)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import coo_matrix, csc_array, csr_matrix
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -312,6 +313,26 @@ def test_multilabel_indicators_go_in_and_come_out(quick: dict[str, Any], digits:
     assert predicted.shape == indicators.shape
     assert set(np.unique(predicted)) <= {0, 1}
     assert fitted.score(images, indicators) > 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", [csr_matrix, csc_array, coo_matrix])
+def test_sparse_indicators_are_taken_as_dense_ones(
+    form: type[Any], quick: dict[str, Any], digits: tuple[np.ndarray, np.ndarray]
+) -> None:
+    images, labels = digits
+    indicators = np.stack([labels == 0, labels > 0], axis=1).astype(int)
+    dense, sparse = (
+        AutoTransferClassifier(heads="ridge", **quick).fit(images, y) for y in (indicators, form(indicators))
+    )
+    np.testing.assert_array_equal(sparse.predict_proba(images), dense.predict_proba(images))
+    assert sparse.classes_.tolist() == dense.classes_.tolist()
+    assert sparse.score(images, form(indicators)) == dense.score(images, indicators) > 0.8
+
+
+def test_sparse_values_of_a_regression_are_refused(digits: tuple[np.ndarray, np.ndarray]) -> None:
+    with pytest.raises(DataError, match=r"got a sparse csr_matrix: give y\.toarray\(\)"):
+        AutoTransferRegressor().fit(digits[0], csr_matrix(digits[1][:, None] / 3))
 
 
 @pytest.mark.slow
