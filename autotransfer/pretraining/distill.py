@@ -12,11 +12,10 @@ from autotransfer.candidate import Candidate
 from autotransfer.contract.backbone import Backbone
 from autotransfer.contract.registry import Registry
 from autotransfer.data.examples import Examples
-from autotransfer.data.sources import find_examples, load_examples
-from autotransfer.data.split_parts import select_split
-from autotransfer.data.weights import weights_of
+from autotransfer.data.sources import find_examples
 from autotransfer.errors import ConfigError, DataError
 from autotransfer.model.ensemble_member import EnsembleMember
+from autotransfer.model.scoring import labelled_examples, score_predictions
 from autotransfer.model.transfer_model import TransferModel
 from autotransfer.pretraining.dataset import PretrainingData, prepare_pretraining_data
 from autotransfer.pretraining.losses import Objective, from_answers
@@ -354,16 +353,8 @@ def _examples(
             reading=model.reading,
         )
     if test is not None:
-        tested = load_examples(
-            test,
-            test_targets,
-            input_column=options.input_column,
-            path_column=options.path_column,
-            target_column=options.target_column,
-            columns=model.columns,
-            modalities=modalities,
-        )
-        return examples, select_split(tested, "test")
+        columns = {name: getattr(options, name) for name in ("input_column", "path_column", "target_column")}
+        return examples, labelled_examples(model, test, test_targets, **columns)
     return examples, searched.data.test if searched is not None else None
 
 
@@ -374,10 +365,7 @@ def _mean_predictions(models: Sequence[TransferModel], examples: Examples) -> np
 
 
 def _score(task: Task, test: Examples, models: Sequence[TransferModel]) -> Score:
-    store = models[0].decode(test)
-    assert test.targets is not None  # ``load_examples`` returns targets
-    encoded = task.encode([test.targets[i] for i in store.kept])
-    return Score.of(task, encoded, _mean_predictions(models, test), weights=weights_of(test, store))
+    return score_predictions(task, test, models[0].decode(test), _mean_predictions(models, test))
 
 
 def _agreement(task: Task, student: np.ndarray, teacher: np.ndarray) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from fixtures.fitting import distill_with
 
@@ -87,3 +88,20 @@ def test_what_does_not_go_together_is_refused(winner: Any, digits: Any, tiny_zoo
         distill_with([winner, other], architecture="test_byobnet", **QUICK)
     values = distill_with(other, list(images), architecture="test_byobnet", input_size=32, epochs=10, **QUICK)
     assert values.agreement > 0.2, "a regression is matched by its variance"
+
+
+def test_teacher_and_student_are_scored_as_a_model_is(digits: Any, tiny_zoo: Path) -> None:
+    images, ink = digits[0], digits[0].mean(axis=(1, 2)) / 255
+    truth = pd.DataFrame({"low": ink, "high": 1000 + ink + digits[1]})
+    candidate = autotransfer.Candidate(backbone="test_resnet", head="ridge")
+    compute = Compute(cache=False, device="cpu")
+    model = autotransfer.evaluate(candidate, images[:60], truth[:60], zoo=tiny_zoo, compute=compute).model
+    # Columns in another order, and copies, which count together in the interval.
+    rows = np.repeat(np.arange(60, 90), 2)
+    test, known = images[rows], truth.iloc[rows]
+    how: dict[str, Any] = {"test": test, "test_targets": known[["high", "low"]], "device": "cpu", "epochs": 1}
+    result = distill_with(model, images[:60], architecture="test_byobnet", input_size=32, **how, **QUICK)
+    assert result.teacher == model.score(test, known)
+    assert result.student == result.model.score(test, known)
+    assert result.teacher is not None
+    assert result.teacher.groups == 30
