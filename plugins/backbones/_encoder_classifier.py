@@ -40,6 +40,13 @@ from transformers import pipeline
 classify = pipeline("audio-classification", model="FOLDER", top_k=None)  # "OWNER/NAME" from the hub
 print(classify("new.wav"))
 ```"""
+_DECIDING = """
+
+```python
+thresholds = classify.model.config.thresholds
+for rows in classify({given}):
+    print([row["label"] for row in rows if row["score"] > thresholds[row["label"]]])
+```"""
 
 log = logging.getLogger("autotransfer")
 
@@ -87,8 +94,15 @@ def export_folder(
     shutil.copymode(folder / CONFIG, folder / WEIGHTS)
     _write_inputs(backbone, recipe, folder)
     loaded = _loaded(type(model), folder)
-    usage = _TEXT_USAGE if isinstance(backbone, TextEncoder) else _SOUND_USAGE
+    usage = _usage(backbone, decides=bool(about.get("thresholds")))
     return Checkpoint(run=lambda inputs: _logits(loaded, given(backbone, inputs)), usage=usage)
+
+
+def _usage(backbone: TextEncoder | SoundEncoder, *, decides: bool) -> str:
+    """Return how to predict, in Markdown; with how to decide by thresholds where the model does."""
+    text = isinstance(backbone, TextEncoder)
+    usage, given = (_TEXT_USAGE, '["A new text."], truncation=True') if text else (_SOUND_USAGE, '["new.wav"]')
+    return usage + (_DECIDING.format(given=given) if decides else "")
 
 
 def _refuse_other_pooling(backbone: TextEncoder | SoundEncoder, recipe: EncoderRecipe) -> None:
@@ -136,6 +150,8 @@ def _classification_model(
         config.num_labels = len(labels)
         config.id2label, config.label2id = dict(enumerate(labels)), {label: i for i, label in enumerate(labels)}
         config.problem_type = _PROBLEMS.get(about["kind"], "single_label_classification")
+        if thresholds := about.get("thresholds"):  # by label; classes of transformers keep what they do not know
+            config.thresholds = dict(thresholds)
         for name, value in _head_settings(config, pooling, backbone.width).items():
             if hasattr(config, name):
                 setattr(config, name, value)

@@ -32,7 +32,8 @@ POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 SOUND_TYPES = frozenset({"audio-spectrogram-transformer", "hubert", "wav2vec2", "wavlm", "whisper"})
 """Values of ``model_type`` that mean an encoder of sound."""
 
-# Keys of a configuration that run code of strangers, fetch it, or change how a model is run. They are left out.
+# Keys of a configuration that run code of strangers, fetch it, change how a model is run, or are of
+# its labels. They are left out.
 _IGNORED_KEYS = frozenset(
     {
         "_attn_implementation",
@@ -50,6 +51,7 @@ _IGNORED_KEYS = frozenset(
         "output_attentions",
         "output_hidden_states",
         "return_dict",
+        "thresholds",
         "torch_dtype",
         "torchscript",
         "use_bfloat16",

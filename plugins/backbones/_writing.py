@@ -34,6 +34,17 @@ print(model.pretrained_cfg.get("label_names"), outputs)
 ```"""
 
 
+_DECIDING = """
+
+```python
+import json
+from pathlib import Path
+
+thresholds = json.loads(Path("FOLDER/config.json").read_text())["thresholds"]
+print([label for label, value in zip(thresholds, outputs[0].tolist()) if value > thresholds[label]])
+```"""
+
+
 def outline(architecture: str, input_size: int | None, classes: int) -> dict[str, Any]:
     """Return the recipe of an architecture for images of a size, without cropping.
 
@@ -90,7 +101,8 @@ def export_folder(
         raise ExportError(f"{error} Export with --format onnx, or fit with another backbone.") from error
     _save(model, backbone, {**about, "label_names": about["labels"]}, folder)
     loaded = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
-    return Checkpoint(run=loaded, usage=_USAGE.format(link=_LINKS[about["kind"]]))
+    usage = _USAGE.format(link=_LINKS[about["kind"]]) + (_DECIDING if about.get("thresholds") else "")
+    return Checkpoint(run=loaded, usage=usage)
 
 
 def _joined(backbone: TimmBackbone, classifier: tuple[Tensor, Tensor] | None) -> Any:
@@ -122,7 +134,7 @@ def _save(model: Any, backbone: TimmBackbone, about: Mapping[str, Any], folder: 
             framed.crop_fraction,
             {"letterbox": "border"}.get(framed.crop_mode, framed.crop_mode),
         )
-    extra = {key: about[key] for key in ("label_names", "source") if about.get(key)}
+    extra = {key: about[key] for key in ("label_names", "source", "thresholds") if about.get(key)}
     facts = {key: about[key] for key in ("description", "license") if about.get(key)}
     pretrained = {"crop_mode": crop_mode, "tag": "", **facts}
     timm.models.save_for_hf(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from autotransfer.model.export.decisions import advice
 from autotransfer.model.transfer_model import TransferModel
 from autotransfer.report.card_usage import with_usage
 from autotransfer.report.markdown import front_matter
@@ -36,7 +37,9 @@ def card_of(model: TransferModel, library: str, usage: str) -> str:
         library: What the hub calls the library.
         usage: How to predict with it, in Markdown.
     """
-    return with_usage(model.card or _short_card(model), library, usage)
+    where = "`thresholds` of `task` in its metadata" if library in USAGES else "`thresholds` in `config.json`"
+    parts = [part for part in (usage, advice(model.task, where)) if part]
+    return with_usage(model.card or _short_card(model), library, "\n\n".join(parts))
 
 
 def _short_card(model: TransferModel) -> str:

@@ -18,6 +18,7 @@ from autotransfer.errors import ExportError
 from autotransfer.features.ragged import by_length
 from autotransfer.model.export.affine import affine_map, single_member
 from autotransfer.model.export.card import card_of
+from autotransfer.model.export.decisions import thresholds_of
 from autotransfer.model.export.exporters import ExportRequest, Predict
 from autotransfer.model.transfer_model import TransferModel
 from autotransfer.report.card_usage import CARD
@@ -41,9 +42,9 @@ def write(request: ExportRequest, library: str) -> Predict:
     if len(set(labels)) < len(labels):
         raise ExportError(f"Two classes have the same name as texts, such as 1 and '1': {library} knows texts only.")
     folder.mkdir()
-    made = write_checkpoint(
-        Registry.load(), library, backbone, classifier, {"kind": model.task.kind, "labels": labels}, folder
-    )
+    thresholds = thresholds_of(model.task)
+    about = {"kind": model.task.kind, "labels": labels, **({"thresholds": thresholds} if thresholds else {})}
+    made = write_checkpoint(Registry.load(), library, backbone, classifier, about, folder)
     write_atomically(folder / CARD, card_of(model, library, made.usage))
     return _predictor(model, made.run)
 

@@ -36,12 +36,16 @@ class Agreement:
             of the training targets.
         labels_agree_with_predict: Share of them with the labels that ``predict`` gives on the model's device for the
             examples as they are; None for a regression.
+        labels_agree_at_one_half: Share of them where whoever takes the most probable of two classes, or of several
+            labels those above one half, gets the labels of the model; None where the model has no thresholds. The other
+            shares are by the thresholds.
     """
 
     examples: int
     labels_agree: float | None
     largest_difference: float
     labels_agree_with_predict: float | None = None
+    labels_agree_at_one_half: float | None = None
 
     @property
     def holds(self) -> bool:
@@ -56,10 +60,13 @@ class Agreement:
             "labels_agree": self.labels_agree,
             "largest_difference": self.largest_difference,
             "labels_agree_with_predict": self.labels_agree_with_predict,
+            "labels_agree_at_one_half": self.labels_agree_at_one_half,
         }
 
     def __str__(self) -> str:
-        labels = "" if self.labels_agree is None else f"labels agree in {self.labels_agree:.2%}, "
+        plain = self.labels_agree_at_one_half
+        by = "" if plain is None else f" by the model's thresholds and in {plain:.2%} at one half"
+        labels = "" if self.labels_agree is None else f"labels agree in {self.labels_agree:.2%}{by}, "
         here = self.labels_agree_with_predict
         rounded = "" if here is None else f"; with predict on this device, labels agree in {here:.2%}"
         unit = " of the target's standard deviation" if self.labels_agree is None else ""
@@ -93,13 +100,20 @@ def compare(model: TransferModel, examples: Examples, predict: Predict, original
         labels_agree=_labels_agree(model.task, expected, found),
         largest_difference=float((np.abs(expected.astype(np.float64) - found) / _unit(model)).max(initial=0)),
         labels_agree_with_predict=_labels_agree(model.task, here, found),
+        labels_agree_at_one_half=_labels_agree_at_one_half(model.task, expected, found),
     )
 
 
-def _labels_agree(task: Task, expected: np.ndarray, found: np.ndarray) -> float | None:
+def _labels_agree_at_one_half(task: Task, expected: np.ndarray, found: np.ndarray) -> float | None:
+    """Return how far labels agree for a user of the export who knows of no thresholds."""
+    return _labels_agree(task, expected, found, user=replace(task, thresholds=())) if task.thresholds else None
+
+
+def _labels_agree(task: Task, expected: np.ndarray, found: np.ndarray, user: Task | None = None) -> float | None:
+    """Return the share of equal labels, where a user of the export decides as the model does, or by another task."""
     if task.kind == "regression":
         return None
-    pairs = zip(task.predict(expected), task.predict(found.astype(expected.dtype)), strict=True)
+    pairs = zip(task.predict(expected), (user or task).predict(found.astype(expected.dtype)), strict=True)
     return float(np.mean([one == other for one, other in pairs]))
 
 

@@ -14,6 +14,7 @@ from autotransfer.data.examples import Examples
 from autotransfer.errors import ConfigError, DataError, ExportError
 from autotransfer.model.export.card import USAGES, card_of
 from autotransfer.model.export.comparison import MAX_DIFFERENCE, MIN_LABEL_AGREEMENT, Agreement, compare
+from autotransfer.model.export.decisions import in_words, thresholds_of
 from autotransfer.model.export.exporters import Exporter, ExportRequest, find_exporter
 from autotransfer.model.export.folder import move_folder, write_manifest
 from autotransfer.model.export.hub import push
@@ -47,6 +48,8 @@ class ExportReport:
         agreement: The figures of the comparison with the model.
         card: The model card, which says how to predict with the files.
         quantization: What 8 bits change; None where the model was exported in float32.
+        thresholds: The probability above which each label is predicted, by its name; empty where one half, or the
+            highest one, decides. No format applies them: the program that predicts does.
     """
 
     path: Path
@@ -55,6 +58,7 @@ class ExportReport:
     agreement: Agreement
     card: str = field(default="", repr=False)
     quantization: Quantization | None = None
+    thresholds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def size_bytes(self) -> int:
@@ -84,12 +88,13 @@ class ExportReport:
             "size_bytes": self.size_bytes,
             **self.agreement.to_json(),
             "quantization": None if self.quantization is None else self.quantization.to_json(),
+            "thresholds": dict(self.thresholds),
         }
 
     def __str__(self) -> str:
-        if self.quantization is not None:
-            return f"{self.path}: {self.size_bytes / 1e6:.1f} MB; {self.quantization}; before, {self.agreement}"
-        return f"{self.path}: {self.size_bytes / 1e6:.1f} MB; {self.agreement}"
+        changed = "" if self.quantization is None else f"{self.quantization}; before, "
+        decided = f"; decide by its thresholds: {in_words(self.thresholds)}" if self.thresholds else ""
+        return f"{self.path}: {self.size_bytes / 1e6:.1f} MB; {changed}{self.agreement}{decided}"
 
 
 @default_settings()
@@ -144,9 +149,8 @@ def export_model(
             write_manifest(request.path, format, about)
         files = _moved(folder, path, overwrite=overwrite)
     card = _card(model, format, path)
-    return ExportReport(
-        path=path, format=format, files=files, agreement=agreement, card=card, quantization=quantization
-    )
+    known: dict[str, Any] = {"quantization": quantization, "thresholds": thresholds_of(model.task)}
+    return ExportReport(path=path, format=format, files=files, agreement=agreement, card=card, **known)
 
 
 def _held(agreement: Agreement) -> Agreement:

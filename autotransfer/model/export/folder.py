@@ -46,7 +46,7 @@ def write_manifest(folder: Path, format: str, about: Mapping[str, Any]) -> None:
         format: The format.
         about: What exports say of themselves; see ``describe``.
     """
-    known = {name: about[name] for name in ("versions",) if name in about}
+    known = {name: about[name] for name in ("task", "versions") if name in about}
     files = [name for name in _names_in(folder) if name != MANIFEST]
     write_atomically(folder / MANIFEST, json.dumps({"format": format, "files": files, **known}, indent=2))
 

@@ -18,6 +18,7 @@ from autotransfer.model.export.comparison import Agreement
 from autotransfer.model.export.exporters import Exporter, ExportRequest, Predict
 from autotransfer.model.transfer_model import TransferModel
 from autotransfer.runtime.device import Device
+from autotransfer.tasks.task import Task
 
 
 def add_format(monkeypatch: pytest.MonkeyPatch, *, error: float = 0.0, suffix: str = ".mine") -> list[ExportRequest]:
@@ -141,6 +142,23 @@ def test_the_model_in_16_bit_is_compared_beside(
     assert report.agreement.labels_agree_with_predict == 1.0
     assert report.agreement.largest_difference > 0
     assert "with predict on this device, labels agree in 100.00%" in str(report)
+
+
+@pytest.mark.parametrize("kind", ["binary", "multilabel"])
+def test_labels_are_compared_at_one_half_too(
+    kind: Any, picture_model: TransferModel, pictures: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (asked,) = (add_format(monkeypatch),)
+    task = Task(kind=kind, classes=("bad", "good"), thresholds=(0.01, 0.99))
+    monkeypatch.setattr(TransferModel, "predict_store", lambda self, store: np.array([[0.4, 0.6]] * len(store)))
+    report = replace(picture_model, task=task).export(tmp_path / "model.mine", format="mine", check_data=pictures)
+    assert (report.agreement.labels_agree, report.agreement.labels_agree_at_one_half) == (1.0, 0.0)
+    assert report.to_json()["labels_agree_at_one_half"] == 0.0
+    assert report.to_json()["thresholds"] == {"bad": 0.01, "good": 0.99}
+    assert "labels agree in 100.00% by the model's thresholds and in 0.00% at one half" in str(report)
+    assert "decide by its thresholds: 0.010 for 'bad', 0.990 for 'good'" in str(report)
+    assert "above 0.010 for 'bad', 0.990 for 'good' (`thresholds` in `config.json`)" in report.card
+    assert asked[0].about["task"]["thresholds"] == [0.01, 0.99]
 
 
 def test_unreadable_examples_are_left_out(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,21 +11,26 @@ import numpy as np
 import pytest
 import timm
 import torch
+from fixtures.exported import Part, make_model, task_of
 from fixtures.fitting import fit_with
 from huggingface_hub import ModelCard
+from PIL import Image
 from typer.testing import CliRunner
 
 import autotransfer
 from autotransfer.candidate import Candidate
 from autotransfer.cli.main import app
+from autotransfer.contract.backbone import Backbone
 from autotransfer.errors import ExportError
 from autotransfer.model.transfer_model import TransferModel
 from autotransfer.run.result import FitResult
 from autotransfer.settings import Compute
+from autotransfer_plugins.modalities.image.modality import IMAGE
 
 pytestmark = pytest.mark.slow
 
 CPU = torch.device("cpu")
+READING = {"side": 40, "value_ranges": {}, "background": "white", "channels": 3}
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +88,34 @@ def test_a_transformer_at_its_own_size_is_rebuilt(tiny_zoo: Path, digit_folder: 
     found, expected = answers(tmp_path / "out", model, digit_folder / "test")
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert ModelCard((tmp_path / "out" / "README.md").read_text()).data.library_name == "timm"
+
+
+@pytest.mark.parametrize("kind", ["binary", "multilabel"])
+def test_the_snippet_decides_by_the_thresholds(
+    kind: str,
+    resnet: Backbone,
+    pictures: list[np.ndarray],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(pictures[0]).save("new.jpg", quality=95)
+    model = make_model(IMAGE, [Part(backbone=resnet)], reading=READING, task=task_of(kind), temperature=1.7)
+    probabilities = model.predict_proba("new.jpg")[0].astype(float)
+    # The labels at one half are all wrong: each threshold is between its probability and one half.
+    thresholds = tuple((0.5 + value) / 2 for value in probabilities)
+    model = replace(model, task=replace(model.task, thresholds=thresholds))
+    report = model.export("out", format="timm", check_data=pictures)
+    assert report.agreement.labels_agree == 1.0
+    assert json.loads(Path("out/config.json").read_text())["thresholds"] == report.thresholds
+    assert json.loads(Path("out/autotransfer.json").read_text())["task"]["thresholds"] == list(thresholds)
+    card = Path("out/README.md").read_text()
+    assert "This model decides by thresholds" in card
+    exec("".join(re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)).replace("FOLDER", "out"), {})
+    predicted = model.predict("new.jpg")[0]
+    expected = list(predicted) if kind == "multilabel" else [str(predicted)]
+    assert capsys.readouterr().out.splitlines()[-1] == str(expected)
 
 
 def test_the_command_writes_a_folder(result: FitResult, tmp_path: Path) -> None:

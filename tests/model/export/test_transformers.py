@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -67,6 +70,28 @@ def test_the_card_says_how_transformers_loads_it(train: Callable[..., TransferMo
     assert ModelCard(text).data.library_name == "transformers"
     assert ModelCard(text).data.pipeline_tag == "text-classification"
     assert 'pipeline("text-classification", model="FOLDER"' in text
+
+
+@pytest.mark.parametrize("targets", [LABELS, [[label, "any"] for label in LABELS]])
+def test_the_pipeline_decides_by_the_thresholds(
+    targets: Any, train: Callable[..., TransferModel], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = train(targets=targets)
+    # The labels at one half are all wrong: each threshold is between its probability and one half.
+    thresholds = tuple((0.5 + float(value)) / 2 for value in model.predict_proba(["A new text."])[0])
+    model = replace(model, temperature=1.7, task=replace(model.task, thresholds=thresholds))
+    model.export(tmp_path / "out", format="transformers", check_data=TEXTS)
+    card = (tmp_path / "out" / "README.md").read_text()
+    snippets = "".join(re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL))
+    exec(snippets.replace("FOLDER", str(tmp_path / "out")), {})
+    predicted = model.predict(["A new text."])[0]
+    found = ast.literal_eval(capsys.readouterr().out.splitlines()[-1])
+    assert set(found) == ({predicted} if model.task.single_label else set(predicted))
+
+
+def test_thresholds_of_a_source_are_not_inherited(train: Callable[..., TransferModel], tmp_path: Path) -> None:
+    train(thresholds={"good": 0.1}).export(tmp_path / "out", format="transformers", check_data=TEXTS)
+    assert "thresholds" not in json.loads((tmp_path / "out" / "config.json").read_text())
 
 
 def test_values_come_out_of_the_class_for_classification(train: Callable[..., TransferModel], tmp_path: Path) -> None:
