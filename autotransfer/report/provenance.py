@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import platform
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from autotransfer._version import __version__
 from autotransfer.settings import Settings
-from autotransfer.settings.fields import FlatSetting, flat_settings
+from autotransfer.settings.fields import FlatSetting, flat_settings, groups_of
 
 __all__ = ["Provenance", "call_text"]
 
@@ -120,19 +123,41 @@ def _options(setting: FlatSetting, value: Any) -> list[str]:
     return [word for one in values for word in (f"--{name}", str(one))]
 
 
-def _python(given: list[tuple[FlatSetting, Any]]) -> list[str]:
-    """Return the arguments of ``fit`` that give settings their values."""
-    arguments, groups = list[str](), dict[str, list[str]]()
-    types = {each.name: type(each.default).__name__ for each in Settings.__dataclass_fields__.values()}
-    for each, value in given:
-        shown = repr(str(value)) if isinstance(value, Path) else repr(value)
-        text = f"{each.name}={shown if len(shown) <= MAX_VALUE_CHARACTERS else '...'}"
-        if each.group is None:
-            arguments.append(text)
-        else:
-            groups.setdefault(each.group, []).append(text)
-    arguments += [f"{name}=autotransfer.{types[name]}({', '.join(inside)})" for name, inside in groups.items()]
+def _python(given: Sequence[tuple[FlatSetting, Any]], cls: type = Settings, place: str | None = None) -> list[str]:
+    """Return the arguments that give settings their values, those of a group in its class.
+
+    Args:
+        given: The settings, with their values.
+        cls: The class that takes the arguments: that of all settings stands for ``fit``.
+        place: Where the class is among the settings, as ``FlatSetting.group`` says it.
+    """
+    arguments = [f"{each.field}={_literal(value)}" for each, value in given if each.group == place]
+    for name, home in groups_of(cls).items():
+        inside = _python(given, home, name if place is None else f"{place}.{name}")
+        if inside:
+            arguments.append(f"{name}=autotransfer.{home.__name__}({', '.join(inside)})")
     return arguments
+
+
+def _literal(value: Any) -> str:
+    """Return a value as Python text; an ellipsis for one that is long, or that no literal says, such as an array."""
+    text = repr(_plain(value))
+    try:
+        ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return "..."
+    return text if len(text) <= MAX_VALUE_CHARACTERS else "..."
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with the paths and NumPy's numbers in it as text and as Python's numbers, which literals say."""
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(one) for one in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _versions() -> dict[str, str]:

@@ -14,7 +14,16 @@ import autotransfer
 from autotransfer import api
 from autotransfer.cli.main import app
 from autotransfer.report.provenance import Provenance, call_text
-from autotransfer.settings import Compute, DataArguments, DataOptions, RunOptions, SearchOptions, Selection, Settings
+from autotransfer.settings import (
+    Compute,
+    DataArguments,
+    DataOptions,
+    Limits,
+    RunOptions,
+    SearchOptions,
+    Selection,
+    Settings,
+)
 from autotransfer.settings.serialization import call_to_json
 
 HOSTILE = 'a folder\'; rm -rf "$HOME" #'
@@ -63,6 +72,29 @@ def test_what_no_command_line_can_give_is_python() -> None:
     text = text_of(weights, "photos", test="photos/test")
     assert "search=autotransfer.SearchOptions(class_weight={'a': 2.0, 'b': 1.0})" in text
     assert "selection=autotransfer.Selection(calibrate=False)" in text
+    compile(text, "call", "eval")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"selection": Selection(limits=Limits(latency="10ms", batch=8))},
+        {"selection": Selection(ensemble=False, limits=Limits(size="20MB", memory="500MB")), "trials": 3},
+        {"search": SearchOptions(class_weight={np.int64(0): np.float64(2.0), np.int64(1): 1.0}), "zoo": ["a", "b"]},
+        SETTINGS.__dict__,
+    ],
+)
+def test_python_gives_the_same_settings(changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(**changes)
+    text = text_of(settings, np.zeros((2, 4, 4, 3)), targets=[0, 1])
+    monkeypatch.setattr(autotransfer, "fit", lambda data, targets, **given: Settings(**given), raising=False)
+    assert eval(text, {"autotransfer": autotransfer, "data": None, "targets": None}) == settings
+
+
+def test_what_no_literal_says_is_left_open() -> None:
+    weights = Settings(data_options=DataOptions(sample_weight=np.ones(3)), search=SearchOptions(class_weight={"a": 2}))
+    text = text_of(weights, np.zeros((3, 4, 4, 3)), targets=[0, 1, 0])
+    assert "data_options=autotransfer.DataOptions(sample_weight=...)" in text
     compile(text, "call", "eval")
 
 
