@@ -61,7 +61,8 @@ class LabelErrors:
     Attributes:
         worst: The most suspected examples, the worst first.
         estimated: How many labels are estimated to be wrong; None where none was examined.
-        examined: How many examples were examined.
+        examined: How many labels were examined: one of each example, or all of several labels or targets, each of
+            which counts by itself whether the example has it or not.
         listed: All examples for which networks say something else than their label, the worst first, as far as
             ``label_errors.csv`` lists them.
     """
@@ -125,7 +126,7 @@ def find_label_errors(
         )
         listed.append(error)
     worst = tuple(replace(each, preview=shown.preview(each.row)) for each in listed[:MAX_SHOWN])
-    return LabelErrors(worst=worst, estimated=suspicion.estimated, examined=len(rows), listed=tuple(listed))
+    return LabelErrors(worst=worst, estimated=suspicion.estimated, examined=suspicion.scores.size, listed=tuple(listed))
 
 
 def to_csv(found: LabelErrors) -> str:

@@ -71,7 +71,11 @@ def _lead_of_labels(found: LabelErrors) -> str:
             "train on these examples predict another label for them; those whose label fits least come first."
         )
     count = "" if found.estimated is None else f" About {found.estimated:,} of {found.examined:,} labels may be wrong."
-    return f"Networks that did not train on these examples are sure of another label (confident learning).{count}"
+    each = " Each label or target of an example counts by itself." if found.worst[0].label is not None else ""
+    return (
+        f"Networks that did not train on these examples are sure of another label (confident learning).{count}"
+        f"{each if count else ''}"
+    )
 
 
 def _attention(result: FitResult) -> Section | None:

@@ -78,6 +78,22 @@ def test_several_labels_have_a_column_for_the_suspected_one() -> None:
     assert (row["label"], row["given"], row["suggested"], row["p_suggested"]) == ("a", "a, b", "b", "0.9000")
 
 
+@pytest.mark.parametrize(
+    "task", [Task(kind="multilabel", classes=("a", "b", "c")), Task(kind="regression", metric="r2", width=3)]
+)
+def test_each_label_of_an_example_is_examined(task: Task) -> None:
+    rng = np.random.default_rng(0)
+    true = np.zeros((200, 3)) if task.kind == "regression" else rng.integers(0, 2, (200, 3)).astype(np.float64)
+    predictions = np.clip(true, 0.1, 0.9) + rng.normal(0, 0.01, true.shape)
+    wrong = np.zeros(true.shape, dtype=bool)
+    wrong[:80] = True  # more labels than there are examples
+    found = find_label_errors(
+        task, np.where(wrong, 1 - true, true), predictions, np.arange(200), make_shown(["x"] * 200)
+    )
+    assert found.examined == 600
+    assert found.estimated == 240
+
+
 def test_a_regression_suspects_outliers() -> None:
     rng = np.random.default_rng(0)
     predictions = rng.standard_normal((60, 1))

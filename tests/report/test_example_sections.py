@@ -49,13 +49,14 @@ def test_an_error_of_a_value_says_how_far_it_is_off() -> None:
     assert card.lines[-1] == ("off by", "2.50 standard deviations")
 
 
-def suspected(estimated: int | None) -> LabelErrors:
+def suspected(estimated: int | None, *, label: str | None = None) -> LabelErrors:
     rows = tuple(
         LabelError(
             row=row,
             name=str(row),
             given="ant",
             suggested="bee",
+            label=label,
             score=0.1,
             probability_given=0.02,
             probability_suggested=0.9,
@@ -73,6 +74,13 @@ def test_suspected_labels_are_shown_with_both_probabilities() -> None:
     assert [card.tone for card in gallery.cards].count("caution") == 14
     assert gallery.shown == 12
     assert "About 14 of 100 labels" in section.lead
+
+
+def test_labels_of_one_example_count_each_by_itself() -> None:
+    assert "counts by itself" not in sections(label_errors=suspected(14))["label-errors"].lead
+    assert "Each label or target of an example counts by itself." in (
+        sections(label_errors=suspected(14, label="ant"))["label-errors"].lead
+    )
 
 
 def test_labels_are_in_doubt_where_none_is_wrong() -> None:
