@@ -139,12 +139,13 @@ def parts_of(item: Item) -> tuple[str, ...]:
     """Return the parts of a text.
 
     Raises:
-        UnreadableExampleError: There is no such file, it is in an unknown encoding, or the text is empty.
+        UnreadableExampleError: There is no such file, it is in an unknown encoding, or the text is empty; a text of
+            white space in the sense of Unicode is.
     """
     given = (read_text(item),) if isinstance(item, Path) else (item,) if isinstance(item, str) else item
     if not isinstance(given, tuple) or not all(isinstance(part, str) for part in given):
         raise UnreadableExampleError(f"it is no text, but a {type(item).__name__}")
-    if not any(part.strip("\0 \t\r\n\f\v") for part in given):
+    if not any(part.replace("\0", "").strip() for part in given):
         raise UnreadableExampleError("it is empty")
     return tuple(map(to_text, given))
 

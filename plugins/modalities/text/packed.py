@@ -84,11 +84,12 @@ def positions(starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.n
         lengths: Number of its values (rows,).
 
     Returns:
-        Positions int64 (rows, L), those of padding equal to the first of the row, and a mask (rows, L).
+        Positions int64 (rows, L), those of padding equal to the first of the row, and a mask (rows, L). Those of a row
+        without values are 0: the last row, if it has none, starts behind all values.
     """
     offsets = np.arange(int(lengths.max(initial=0)))
     mask = offsets < lengths[:, None]
-    return starts[:, None] + np.where(mask, offsets, 0), mask
+    return np.where(lengths > 0, starts, 0)[:, None] + np.where(mask, offsets, 0), mask
 
 
 def padded(rows: Iterable[np.ndarray], fill: int) -> tuple[np.ndarray, np.ndarray]:

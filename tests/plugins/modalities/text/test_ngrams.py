@@ -57,6 +57,24 @@ def test_store_gives_the_counts_of_its_rows() -> None:
     assert bool((inputs["counts"][~inputs["mask"]] == 0).all())
 
 
+@pytest.mark.parametrize("blank", ["\xa0", "\u3000\u2003", "\x1c\x85", "\0\xa0\0"])
+def test_text_of_unicode_white_space_is_empty(blank: str) -> None:
+    store = TEXT.load(["good film", blank], ["0", "1"], [NGramFormat()], options={})
+    assert store.kept.tolist() == [0]
+    assert [(left_out.name, left_out.reason) for left_out in store.skipped] == [("1", "it is empty")]
+
+
+@pytest.mark.parametrize("order", [[0, 1], [1, 0], [1]])
+def test_text_without_ngrams_has_counts_of_none(order: list[int]) -> None:
+    # Spaces up to the last character that is counted: the text is not empty, and nothing of it is seen.
+    how = NGramFormat()
+    store = TEXT.load(["a good film", " " * 2**16 + "film"], ["0", "1"], [how], options={})
+    inputs = store.inputs(np.array(order), how, CPU)
+    assert inputs["mask"].sum(1).tolist() == store.lengths(how)[order].tolist()
+    assert store.lengths(how)[1] == 0
+    assert not inputs["counts"][order.index(1)].any()
+
+
 def test_format_of_other_ngrams_is_refused() -> None:
     assert TEXT.read_format(NGramFormat().to_json()) == NGramFormat()
     with pytest.raises(ModelFormatError, match="n-grams"):
