@@ -31,7 +31,7 @@ AUGMENTATIONS = ("none", "light", "medium", "strong")
 WARNINGS = {
     "clipped": "Sounds of which many samples are at full scale.",
     "cut_off": "More than a third of the sounds' time lies outside of all windows.",
-    "full_scale": "Values of arrays that are not from -1 to 1.",
+    "full_scale": "Values of arrays, or of files of floats, that are not from -1 to 1.",
     "silent": "Sounds whose samples are all equal.",
 }
 # Sounds by name: those that cannot be decoded are reported, with what converts them, and not passed over.
@@ -153,7 +153,7 @@ class AudioModality(Modality):
         )
 
     def read_reading(self, reading: Any) -> Mapping[str, Any]:
-        """Return how a saved model reads sounds: the full scale and the sampling rate of arrays."""
+        """Return how a saved model reads sounds: the full scale of floats, and the sampling rate of arrays."""
         about = super().read_reading(reading)
         scale, rate = about.get("full_scale"), about.get("sampling_rate")
         if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not 0 < scale <= _LARGEST_FULL_SCALE:

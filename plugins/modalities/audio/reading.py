@@ -32,6 +32,7 @@ _BLOCK = 2**20
 # A file that ends before this share of what its header promises is damaged; mp3 headers are a little off.
 _MIN_SHARE_READ = 0.9
 _HEAD_BYTES = 64
+_FLOATS = ("FLOAT", "DOUBLE")  # encodings of libsndfile that have no full scale of their own
 
 # First bytes of formats that libsndfile reads, with the place of a second mark where the first alone is weak.
 _MARKS: tuple[tuple[bytes, int, tuple[bytes, ...]], ...] = (
@@ -61,10 +62,12 @@ class Samples:
     Attributes:
         values: float32 (n,), the mean over its channels.
         rate: Samples a second, in Hz.
+        floats: Whether its file holds floats, which may lie on another scale than from -1 to 1.
     """
 
     values: np.ndarray
     rate: int
+    floats: bool = False
 
 
 def is_sound(head: bytes) -> bool:
@@ -170,7 +173,7 @@ def _refuse(frames: int, rate: int, channels: int) -> None:
 
 def _decoded(file: BinaryIO) -> Samples:
     with _sound_file(file) as sound:
-        rate, channels, promised = sound.samplerate, sound.channels, sound.frames
+        rate, channels, promised, floats = sound.samplerate, sound.channels, sound.frames, sound.subtype in _FLOATS
         _refuse(promised, rate, channels)
         blocks, count = [], 0
         while len(block := sound.read(_BLOCK // channels, dtype="float32", always_2d=True)):
@@ -184,4 +187,4 @@ def _decoded(file: BinaryIO) -> Samples:
     values = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
     if not np.isfinite(values).all():
         raise UnreadableExampleError("it holds NaN or infinity")
-    return Samples(values=np.ascontiguousarray(values), rate=rate)
+    return Samples(values=np.ascontiguousarray(values), rate=rate, floats=floats)

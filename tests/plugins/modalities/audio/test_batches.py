@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import soundfile
 import torch
 from fixtures.sounds import RATE, tone
 
@@ -58,6 +61,14 @@ def test_augmentation_changes_each_sound_and_keeps_its_range(strength: str) -> N
     assert bool((samples >= 1).all())
     strongest = torch.fft.rfft(wave).abs().argmax(1) * 10
     assert int((strongest == 440).sum()) >= 6, "most sounds keep their pitch, though a band may be masked"
+
+
+def test_augmentation_keeps_the_shape_of_floats_from_a_file(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "counts.wav", 20_000 * tone(440, 0.1), RATE, subtype="FLOAT")
+    store = AUDIO.load([tmp_path / "counts.wav"], ["0"], [FORMAT], options={})
+    wave = store.augmented(ALL, FORMAT, CPU, "light", torch.Generator().manual_seed(0))["wave"]
+    assert 0.1 < float(wave.abs().max()) < 0.5
+    assert float((wave.abs() > 0.99).float().mean()) == 0.0, "a tone has become a square wave"
 
 
 def test_stronger_augmentation_changes_more() -> None:

@@ -84,6 +84,29 @@ def test_full_scale_is_decided_once_said_and_kept() -> None:
     assert later.digests != store.digests
 
 
+@pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
+def test_files_of_floats_are_scaled_as_arrays_are(tmp_path: Path, subtype: str) -> None:
+    # As scipy.io.wavfile writes a float32 array of 16 bit samples.
+    wave = tone(440)
+    soundfile.write(tmp_path / "counts.wav", 40_000 * wave, RATE, subtype=subtype)
+    soundfile.write(tmp_path / "shares.wav", wave, RATE, subtype=subtype)
+    store = load(tmp_path / "counts.wav", tmp_path / "shares.wav")
+    assert store.reading["full_scale"] == 32_768.0
+    assert [warning.code for warning in store.warnings] == ["full_scale"], "nothing of them is clipped"
+    np.testing.assert_allclose(wave_of(store), 40_000 / 32_768 * wave, atol=1e-4)
+    np.testing.assert_allclose(wave_of(store, 1), wave, atol=1e-4)
+    later = load(tmp_path / "counts.wav", tmp_path / "shares.wav", reading=store.reading)
+    np.testing.assert_array_equal(wave_of(later), wave_of(store))
+    np.testing.assert_array_equal(wave_of(later, 1), wave_of(store, 1))
+    assert not later.remarks
+
+
+def test_file_of_counts_is_remarked_on_where_others_were_shares(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "counts.wav", 40_000 * tone(440), RATE, subtype="FLOAT")
+    found = load(tmp_path / "counts.wav", reading={"full_scale": 1.0, "sampling_rate": None})
+    assert "full scale of the training sounds is 1" in found.remarks[0]
+
+
 def test_equal_samples_have_equal_digests_whatever_the_file(tmp_path: Path) -> None:
     values = (tone(440) * 2**15).astype(np.int16)
     soundfile.write(tmp_path / "a.wav", values, RATE)

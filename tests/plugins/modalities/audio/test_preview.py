@@ -45,6 +45,12 @@ def test_an_array_is_scaled_as_it_was_read() -> None:
     assert 0.49 < np.abs(values).max() < 0.51
 
 
+def test_a_file_of_floats_is_scaled_as_it_was_read(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", 32768 * tone(440), 16000, subtype="FLOAT")
+    values, _ = decoded(AUDIO.preview(tmp_path / "a.wav", {**READING, "full_scale": 32768.0}))
+    assert 0.49 < np.abs(values).max() < 0.51
+
+
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"")
     with pytest.raises(DataError, match="empty"):
