@@ -47,7 +47,7 @@ from autotransfer.tasks.task import infer_task
 
 __all__ = ["PretrainResult", "pretrain"]
 
-_STATE = "state.pt"
+_STATE, _FILES = "state.pt", frozenset({"config.json", "model.safetensors", "tokenizer.json"})
 # Defaults of learning rate and batch size, tuned on the checkpoints that come with the package.
 _LR, _BATCH_SIZE = 2e-3, 128
 
@@ -353,12 +353,13 @@ def _staging_folder(out: Path, overwrite: bool) -> Path:
 
     Raises:
         RunExistsError: ``out`` exists, and ``overwrite`` is not set.
-        ConfigError: ``out`` exists and is no checkpoint.
+        ConfigError: ``out`` exists and holds what is of no checkpoint.
     """
     staging = out.absolute().with_name(f".{out.absolute().name}.training")
     if out.exists():
-        if not (out / "config.json").is_file() and (not out.is_dir() or any(out.iterdir())):
-            raise ConfigError(f"{out} is there and holds no checkpoint; give the name of a new folder.")
+        others = sorted({file.name for file in out.iterdir()} - _FILES) if out.is_dir() else [f"a file {out.name}"]
+        if others:
+            raise ConfigError(f"{out} holds {', '.join(others[:3])}, which is of no checkpoint; name a new folder.")
         if not overwrite:
             raise RunExistsError(f"{out} is there already. Choose another folder, or pass --overwrite.")
     if overwrite and staging.exists():

@@ -129,7 +129,8 @@ def test_what_is_there_is_kept(trained: tuple[Path, Any], digit_folder: Path, tm
     with pytest.raises(RunExistsError, match="there already"):
         pretrain_with(digit_folder / "train", out=folder, **QUICK)
     (tmp_path / "thesis.txt").write_text("the only copy")
-    with pytest.raises(ConfigError, match="holds no checkpoint"):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"holds thesis\.txt, which is of no checkpoint"):
         pretrain_with(digit_folder / "train", out=tmp_path, overwrite=True, **QUICK)
     assert (tmp_path / "thesis.txt").is_file()
 
