@@ -149,8 +149,9 @@ def export_checkpoint(
 
     Return None for a backbone of another plugin, and for another library. ``library`` is ``"timm"`` or
     ``"transformers"``. ``classifier`` is the weight (outputs, width) and the bias (outputs,) of a linear layer on the
-    pooled features. ``about`` is JSON with the keys ``kind`` (of the task) and ``labels``. Raise ``ExportError``, which
-    says what to do, where the library has no place for the classifier, or for how the backbone pools.
+    pooled features. ``about`` is JSON with the keys ``kind`` (of the task) and ``labels``, and ``thresholds``
+    (probabilities by label) where a decision has some. Raise ``ExportError``, which says what to do, where the library
+    has no place for the classifier, or for how the backbone pools.
     """
 
 

@@ -322,7 +322,7 @@ class TransferModel:
             format: ``"onnx"``, ``"torch"``, or another one of ``autotransfer.model.export.exporters.EXPORTERS``.
             check_data: Examples to compare on, in any form that ``predict`` takes; of many, a few hundred are taken.
             trained_on: What the file is to say of the training examples, as JSON.
-            overwrite: Replace what is there.
+            overwrite: Replace a file that is there; in a folder, the files of an earlier export.
             quantize: Write ONNX in 8 bits, where that costs at most half a point of accuracy.
             scored: Labelled examples to measure this loss on; None takes ``check_data``, which then has labels.
 

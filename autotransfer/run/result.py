@@ -203,7 +203,7 @@ class FitResult:
             path: The file, such as ``model.onnx`` or ``model.pt2``, or the folder of a format that is one.
             format: ``"onnx"``, ``"torch"``, or another format; see ``TransferModel.export``.
             check_data: Examples to compare the export with the model on; None takes training examples.
-            overwrite: Replace what is there.
+            overwrite: Replace a file that is there; in a folder, the files of an earlier export.
             quantize: Write ONNX in 8 bits, where that costs at most half a point of accuracy on the test examples, or
                 without any on the training examples.
 

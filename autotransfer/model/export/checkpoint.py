@@ -1,4 +1,4 @@
-"""Checkpoints of other libraries: a folder that timm or transformers loads, with the same answers."""
+"""Checkpoints of other libraries: a folder that timm or transformers loads, with the same probabilities."""
 
 from __future__ import annotations
 
