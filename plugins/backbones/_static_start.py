@@ -140,7 +140,26 @@ def _plain(tokenizer: TokenizerFile, size: int | None) -> TokenizerFile:
 def _kept(vocabulary: Mapping[str, int], special: list[str], size: int) -> list[str]:
     """Return special pieces, letters of ASCII, so that each word of it has pieces, and then the most frequent ones."""
     ordered = [piece for piece in sorted(vocabulary, key=vocabulary.__getitem__) if piece not in special]
-    texts = {piece: piece.removeprefix(_CONTINUES) for piece in ordered if not piece.startswith("[unused")}
+    named = {piece: piece.removeprefix(_CONTINUES) for piece in ordered if not piece.startswith("[unused")}
+    texts = {piece: text for piece, text in named.items() if text}
     letters = [piece for piece, text in texts.items() if len(text) == 1 and text.isascii()]
-    longer = [piece for piece, text in texts.items() if len(text) > 1 and text.isascii()]
-    return [*special, *letters, *longer][:size]
+    return list(dict.fromkeys([*special, *letters, *_by_frequency(texts)]))[:size]
+
+
+def _by_frequency(texts: Mapping[str, str]) -> list[str]:
+    """Return pieces, given with their texts in the order of a vocabulary, from the most frequent one on.
+
+    A vocabulary begins with its alphabet in the order of code points, which says nothing of frequency: a letter comes
+    with the first longer piece that holds it. Where most pieces are single letters, as in Chinese, each is a word.
+    """
+    single = [piece for piece, text in texts.items() if len(text) == 1]
+    if 2 * len(single) > len(texts):
+        return list(texts)
+    places = {piece: place for place, piece in enumerate(texts)}
+    first: dict[str, int] = {}
+    for piece, text in texts.items():
+        if len(text) > 1:
+            for letter in text:
+                first.setdefault(letter, places[piece])
+    places |= {piece: first.get(texts[piece], len(texts)) for piece in single}
+    return sorted(texts, key=places.__getitem__)

@@ -75,6 +75,31 @@ def test_most_frequent_pieces_stay() -> None:
     assert _kept(vocabulary, ["[PAD]", "[UNK]"], 5) == ["[PAD]", "[UNK]", "##s", "a", "the"]
 
 
+def places(*pieces: str) -> dict[str, int]:
+    return {piece: place for place, piece in enumerate(pieces)}
+
+
+def test_pieces_of_another_script_stay_by_their_frequency() -> None:
+    # The alphabet stands first, in the order of code points; "щ" is in no piece.
+    vocabulary = places("[UNK]", "a", "д", "щ", "film", "да", "##том", "дом", "##д", "##щ", "the")
+    assert _kept(vocabulary, ["[UNK]"], 6) == ["[UNK]", "a", "film", "д", "да", "##д"]
+    assert _kept(vocabulary, ["[UNK]"], 99)[6:] == ["##том", "дом", "the", "щ", "##щ"]
+
+
+def test_letters_that_are_words_stay_by_their_frequency() -> None:
+    vocabulary = places("[UNK]", "a", "的", "一", "##的", "film", "是")
+    assert _kept(vocabulary, ["[UNK]"], 5) == ["[UNK]", "a", "的", "一", "##的"]
+
+
+def test_student_of_a_russian_teacher_knows_its_words() -> None:
+    how = TokenFormat(tokenizer=small_tokenizer(("фильм", "хороший", "größe")), max_length=64)
+    teacher = StaticEmbeddings(how.tokenizer.load().get_vocab_size(), WIDTH, normalize=False, preprocessing=how)
+    torch.nn.init.normal_(teacher.embeddings.weight)
+    student = started("static_3_1k", teacher.eval())
+    own = student.preprocessing.tokenizer.load()  # type: ignore[attr-defined]
+    assert own.encode("хороший фильм größe").tokens == ["хороший", "фильм", "größe"]
+
+
 def test_teacher_of_texts_is_needed() -> None:
     registry = Registry.load()
     with pytest.raises(ConfigError, match="name a teacher for texts"):
