@@ -11,7 +11,7 @@ from autotransfer.analysis.class_scores import score_classes
 from autotransfer.report.error_section import confused_pairs
 from autotransfer.report.example_sections import can_be_judged
 from autotransfer.report.page import Notice
-from autotransfer.report.wording import count_text, score_text
+from autotransfer.report.wording import count_text, score_text, share_text
 
 if TYPE_CHECKING:
     from autotransfer.run.result import FitResult
@@ -128,7 +128,7 @@ def _of_classes(result: FitResult) -> Iterator[Notice]:
         row = min(weak, key=lambda row: row.recall.value or 0.0)
         yield Notice(
             title="A weak class",
-            text=f"Collect more examples of {row.label!r}: {score_text(row.recall.value)} of its "
+            text=f"Collect more examples of {row.label!r}: {share_text(row.recall.value or 0.0)} of its "
             f"{count_text(row.examples, 'example')} are found.",
             target="errors",
         )
@@ -139,7 +139,7 @@ def _of_scores(result: FitResult) -> Iterator[Notice]:
     if math.isfinite(high - low) and high - low > WIDE_INTERVAL and abs(score.score) <= 1.0:
         yield Notice(
             title="A wide interval",
-            text=f"The score lies between {score_text(low)} and {score_text(high)}: "
+            text=f"The score lies between {score_text(low, score.score)} and {score_text(high, score.score)}: "
             f"{count_text(score.examples, 'example')} cannot say it more precisely. More can, and they "
             "improve the model.",
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from autotransfer.contract.specs import BackboneSpec
 from autotransfer.report.markdown import front_matter
-from autotransfer.tasks.score import Score
+from autotransfer.tasks.score import Score, format_score
 
 if TYPE_CHECKING:
     from autotransfer.run.result import FitResult
@@ -28,7 +28,6 @@ _HUB_LICENSES = frozenset(
     )
 )
 _PUBLISHED = re.compile(r"hub ([\w.-]+/[\w.-]+)")
-_DECIMAL_PLACES = 4
 
 
 def header(result: FitResult, dataset: str, backbones: Mapping[str, BackboneSpec]) -> str:
@@ -78,6 +77,7 @@ def _license(backbones: Mapping[str, BackboneSpec]) -> dict[str, str]:
 
 def _metric(split: str, score: Score) -> dict[str, Any]:
     low, high = score.ci95
-    interval = "" if math.isnan(low) else f" (95% interval {low:.4f} to {high:.4f}, {score.examples} examples)"
-    value = round(float(score.score), _DECIMAL_PLACES) if math.isfinite(score.score) else None
+    ends = f"{format_score(low, score.score)} to {format_score(high, score.score)}"
+    interval = "" if math.isnan(low) else f" (95% interval {ends}, {score.examples} examples)"
+    value = float(format_score(score.score)) if math.isfinite(score.score) else None
     return {"type": score.metric, "value": value, "name": f"{score.metric_label}, {split}{interval}"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from autotransfer.runtime.text import escape
@@ -21,10 +21,18 @@ def plain(text: object) -> str:
     return _ADDRESS.sub(r"\1\\.", _FORMATTING.sub(r"\\\1", escape(text)))
 
 
-def table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a table in Markdown; texts of cells are shown as they are, and numbers with four decimal places."""
+def table(titles: Sequence[str], rows: Iterable[Sequence[object]], *, right: Collection[str] = ()) -> str:
+    """Return a table in Markdown.
+
+    Args:
+        titles: What heads the columns.
+        rows: Their cells: texts are shown as they are, and numbers, which are shares, with four decimal places.
+        right: Titles of columns of texts that stand at the right, as numbers do.
+    """
     rows = [*rows]
-    numeric = [any(isinstance(row[i], (int, float)) for row in rows) for i in range(len(titles))]
+    numeric = [
+        title in right or any(isinstance(row[i], (int, float)) for row in rows) for i, title in enumerate(titles)
+    ]
     lines = [titles, ["---:" if right else "---" for right in numeric]]
     lines += [[f"{cell:.4f}" if isinstance(cell, float) else plain(cell) for cell in row] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

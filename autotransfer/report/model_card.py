@@ -20,7 +20,7 @@ from autotransfer.run.summary import describe_analysis
 from autotransfer.runtime.text import one_line
 from autotransfer.search.trials import Trials
 from autotransfer.settings.settings import Budget
-from autotransfer.tasks.score import Score
+from autotransfer.tasks.score import Score, format_score
 
 if TYPE_CHECKING:
     from autotransfer.model.transfer_model import TransferModel
@@ -128,18 +128,18 @@ def _scores(result: FitResult) -> str:
     bias = result.analysis.selection_bias
     if bias is not None:
         about = f"validation, without the bias of choosing among {bias.tried} candidates"
-        rows.append([about, result.validation.metric_label, float(bias.unbiased_estimate), "", ""])
+        rows.append([about, result.validation.metric_label, format_score(bias.unbiased_estimate), "", ""])
     if result.test is not None:
         rows.append(_score_row("test", result.test))
     gain = dict(describe_analysis(result.analysis)).get("transfer gain", "")
-    text = table(("", "metric", "score", "95 % interval", "examples"), rows)
+    text = table(("", "metric", "score", "95 % interval", "examples"), rows, right=("score",))
     return f"{text}\n\nTransfer gain: {_shown(gain)}." if gain else text
 
 
 def _score_row(about: str, score: Score) -> list[Any]:
     low, high = score.ci95
-    interval = "" if math.isnan(low) else f"{low:.4f} to {high:.4f}"
-    return [about, score.metric_label, float(score.score), interval, score.examples]
+    interval = "" if math.isnan(low) else f"{format_score(low, score.score)} to {format_score(high, score.score)}"
+    return [about, score.metric_label, format_score(score.score), interval, score.examples]
 
 
 def _classes(result: FitResult) -> str:

@@ -128,7 +128,7 @@ class Column:
 
     Attributes:
         title: What heads it.
-        kind: How its cells are shown: as text, as a number, as a bar of a share, or as a number in its interval.
+        kind: How its cells are shown: as text, as a number, as a bar of a share, or as a share in its interval.
     """
 
     title: str

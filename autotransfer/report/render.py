@@ -14,7 +14,7 @@ from autotransfer.errors import DataNotFoundError, RunFormatError
 from autotransfer.report.charts import chart_as_svg
 from autotransfer.report.page import Block, Chart, Page
 from autotransfer.report.page_json import page_from_json, page_to_json
-from autotransfer.report.wording import score_text
+from autotransfer.report.wording import score_text, share_text
 from autotransfer.runtime.files import write_atomically
 from autotransfer.runtime.text import escape, one_line
 
@@ -118,6 +118,7 @@ def _environment() -> Environment:
     found.filters["breakable"] = _breakable
     found.filters["end_of_path"] = lambda name: "/".join(re.split(r"[\\/]+", name)[-2:])
     found.filters["score"] = score_text
+    found.filters["share"] = share_text
     found.filters["identity"] = id
     found.filters["kind"] = lambda block: type(block).__name__.lower()
     found.filters["percent"] = lambda share: f"{100 * min(max(share, 0.0), 1.0):.1f}%"

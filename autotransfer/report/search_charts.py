@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from autotransfer.report.drawing import INK, OTHER, SERIES, axes_of, limits, shorten
+from autotransfer.report.wording import score_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +44,7 @@ def draw_search(figure: Figure, data: Mapping[str, Any]) -> None:
     best = [*data["best"], (data["end"], data["best"][-1][1])] if data["best"] else []
     axes.step(*_columns(best), where="post", color=INK, linewidth=1.6, label="best so far")
     for number, (name, score) in enumerate(data["lines"].items()):
-        label = f"{shorten(name, NAME_CHARACTERS)} {score:.3f}"
+        label = f"{shorten(name, NAME_CHARACTERS)} {score_text(score)}"
         axes.axhline(score, color=INK, linewidth=1.1, linestyle=(0, (5 - 2 * (number % 2), 3)), label=label)
     axes.set_ylim(bottom, top)
     axes.set_xlim(left=0.0)

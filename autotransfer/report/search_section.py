@@ -177,9 +177,8 @@ def _finals(result: FitResult) -> list[Block]:
         return []
     rows: list[tuple[Any, ...]] = []
     for row in sorted(finals.rows, key=lambda row: row.state != "won"):
-        behind = (
-            "" if row.behind is None else f"{row.behind:.3f}" + ("" if row.error is None else f" ± {row.error:.3f}")
-        )
+        error = "" if row.error is None else f" ± {score_text(row.error, row.score)}"
+        behind = "" if row.behind is None else f"{score_text(row.behind, row.score)}{error}"
         rows.append((row.number, str(row.candidate), row.score, row.folds, behind, row.reason or row.state))
     columns = (
         Column(title="Trial", kind="number"),

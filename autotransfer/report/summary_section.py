@@ -31,8 +31,6 @@ WINNERS = {
     "single": "One candidate won",
     "ensemble": "An ensemble of candidates won, the first of them",
 }
-# Smallest selection bias that is shown as a difference.
-MIN_SHOWN_BIAS = 0.0005
 
 
 def page_title(result: FitResult) -> str:
@@ -76,7 +74,7 @@ def summary_blocks(result: FitResult) -> tuple[Block, ...]:
 def _validation(result: FitResult) -> Tile:
     score = result.validation
     units = "" if score.groups is None else f" in {score.groups:,} groups"
-    detail = f"{interval_text(*score.ci95)}; {count_text(score.examples, 'example')}{units}, out of fold"
+    detail = f"{interval_text(*score.ci95, score.score)}; {count_text(score.examples, 'example')}{units}, out of fold"
     return Tile(
         label=f"Validation {metric_words(score.metric_label, begins=False)}",
         value=score_text(score.score),
@@ -91,7 +89,8 @@ def _unbiased(result: FitResult) -> Tile:
             label=label, value="not estimated", detail="there is no choice to repeat, or there are too few groups"
         )
     among = f"the best of {count_text(found.candidates, 'candidate')}"
-    detail = f"{among} looks {signed_text(found.bias)} better than it is" if found.bias >= MIN_SHOWN_BIAS else among
+    bias = signed_text(found.bias, found.unbiased_estimate)
+    detail = f"{among} looks {bias} better than it is" if float(bias) > 0 else among
     return Tile(label=label, value=score_text(found.unbiased_estimate), detail=detail)
 
 
@@ -100,7 +99,7 @@ def _test(result: FitResult) -> Tile:
         return Tile(label="Test", value="none", detail="no test examples were given, or none could be scored")
     score, codes = result.test, {warning.code for warning in result.warnings}
     doubtful = codes & {"test_below_validation", "test_overlaps_training"}
-    detail = f"{interval_text(*score.ci95)}; {count_text(score.examples, 'example')}, scored once"
+    detail = f"{interval_text(*score.ci95, score.score)}; {count_text(score.examples, 'example')}, scored once"
     tone: Tone = "caution" if doubtful else "plain"
     return Tile(
         label=f"Test {metric_words(score.metric_label, begins=False)}",
@@ -117,7 +116,9 @@ def _gain(result: FitResult) -> Tile:
         return Tile(label=label, value="not measured", detail="the comparison was switched off")
     if found.gain is None or found.baseline is None:
         return Tile(label=label, value="not measured", detail=found.reason)
-    error = "" if found.error is None or not math.isfinite(found.error) else f" ± {score_text(found.error)}"
+    error = (
+        "" if found.error is None or not math.isfinite(found.error) else f" ± {score_text(found.error, found.baseline)}"
+    )
     beside = f"random weights reach {score_text(found.baseline)}"
     if found.verdict == "undertrained_baseline":
         training = f"{count_text(found.epochs, 'epoch')}, {count_text(found.steps, 'step')}"
@@ -126,7 +127,7 @@ def _gain(result: FitResult) -> Tile:
         return Tile(label=label, value="none measurable", detail=f"{beside}{error and f'; the error is{error[2:]}'}")
     tone: Tone = "bad" if found.verdict == "negative_transfer" else "good"
     note = "; transfer does harm here" if found.verdict == "negative_transfer" else ""
-    return Tile(label=label, value=signed_text(found.gain) + error, detail=beside + note, tone=tone)
+    return Tile(label=label, value=signed_text(found.gain, found.baseline) + error, detail=beside + note, tone=tone)
 
 
 def _model(result: FitResult) -> Facts:

@@ -5,27 +5,43 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-__all__ = ["count_text", "duration_text", "interval_text", "listed", "metric_words", "score_text", "signed_text"]
+from autotransfer.tasks.score import format_score
 
-# Scores from this size on, such as losses in the units of a target, are shown with four digits, others with three
-# decimal places.
-LARGE_SCORE = 10.0
+__all__ = [
+    "PLACES",
+    "count_text",
+    "duration_text",
+    "interval_text",
+    "listed",
+    "metric_words",
+    "score_text",
+    "share_text",
+    "signed_text",
+]
+
+# Decimal places of a score that is a share.
+PLACES = 3
 # Seconds from which on a duration is shown in minutes, and in hours.
 MINUTE, HOUR = 60.0, 3600.0
 # Parts of the names of scikit-learn's metrics that are no words.
 CAPITALS = {"auc": "AUC", "d2": "D2", "f1": "F1", "neg": "negative", "r2": "R2", "roc": "ROC"}
 
 
-def score_text(score: float | None) -> str:
-    """Return a score in three decimal places, or four digits where it is large."""
+def score_text(score: float | None, beside: float | None = None) -> str:
+    """Return a score in three decimal places, or in digits where it is small or large; see ``format_score``."""
     if score is None or not math.isfinite(score):
         return "not defined"
-    return f"{score:.4g}" if abs(score) >= LARGE_SCORE else f"{score:.3f}"
+    return format_score(score, beside, places=PLACES)
 
 
-def signed_text(difference: float) -> str:
-    """Return a difference of scores with its sign."""
-    return f"{difference:+.4g}" if abs(difference) >= LARGE_SCORE else f"{difference:+.3f}"
+def signed_text(difference: float, beside: float) -> str:
+    """Return a difference from a score with its sign."""
+    return format_score(difference, beside, places=PLACES, sign=True)
+
+
+def share_text(share: float) -> str:
+    """Return a share, such as the precision of a class, in three decimal places."""
+    return f"{share:.{PLACES}f}"
 
 
 def metric_words(label: str, *, begins: bool = True) -> str:
@@ -35,11 +51,11 @@ def metric_words(label: str, *, begins: bool = True) -> str:
     return f"{words[:1].upper() if begins else words[:1]}{words[1:]}{of}{positive}"
 
 
-def interval_text(low: float, high: float) -> str:
-    """Return a 95% interval."""
+def interval_text(low: float, high: float, score: float) -> str:
+    """Return the 95% interval of a score."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return "no interval"
-    return f"95% interval {score_text(low)} to {score_text(high)}"
+    return f"95% interval {score_text(low, score)} to {score_text(high, score)}"
 
 
 def count_text(count: int, noun: str, plural: str = "") -> str:

@@ -20,6 +20,7 @@ from autotransfer.selection.finals import Finals
 from autotransfer.selection.result import SelectionResult
 from autotransfer.selection.thresholds import Thresholds
 from autotransfer.settings.limits import format_bytes, format_seconds
+from autotransfer.tasks.score import format_score
 from autotransfer.tasks.task import Task
 from autotransfer.warnings import FitWarning
 
@@ -32,8 +33,6 @@ __all__ = ["LABEL_WIDTH", "describe_analysis", "describe_selection", "summarize"
 MAX_SHOWN = 5
 # Smallest importance that is printed.
 MIN_SHOWN_IMPORTANCE = 0.005
-# Smallest selection bias that four decimal places show.
-MIN_SHOWN_BIAS = 0.00005
 # Smallest difference between the scores of a split at random and of one that keeps groups together that is printed.
 MIN_SHOWN_OVERESTIMATE = 0.01
 # Columns of what a line is about.
@@ -93,7 +92,8 @@ def _improvement(selection: SelectionResult) -> str:
     if (ensemble := selection.ensemble) is None:
         return ""
     loss = f": loss {-ensemble.loss_reduction:+.0%} against the best candidate alone"
-    return loss + (f", score {ensemble.gain:+.4f}" if abs(ensemble.gain) > ensemble.error else "")
+    gain = format_score(ensemble.gain, selection.validation.score, sign=True)
+    return loss + (f", score {gain}" if abs(ensemble.gain) > ensemble.error else "")
 
 
 def _cost(selection: SelectionResult) -> str:
@@ -110,7 +110,7 @@ def _front(points: Sequence[ParetoPoint]) -> list[Line]:
     if len(points) < 2:
         return []
     lines = [
-        f"{one.objective:.4f}  {format_seconds(one.latency_seconds)}, {format_bytes(one.size_bytes)}  "
+        f"{format_score(one.objective)}  {format_seconds(one.latency_seconds)}, {format_bytes(one.size_bytes)}  "
         f"trial {one.trial}: {one.candidate.backbone} + {one.candidate.head}"
         + (f" + {one.candidate.views} views" if one.candidate.views > 1 else "")
         for one in points[:MAX_SHOWN]
@@ -121,10 +121,13 @@ def _front(points: Sequence[ParetoPoint]) -> list[Line]:
 
 
 def _selection_bias(found: SelectionBias | None) -> str:
-    if found is None or found.bias < MIN_SHOWN_BIAS:
+    if found is None:
+        return ""
+    estimate, bias = found.unbiased_estimate, format_score(found.bias, found.unbiased_estimate, sign=True)
+    if not float(bias) > 0:
         return ""
     among = f"{found.candidates}" if found.candidates == found.tried else f"{found.candidates} of {found.tried}"
-    return f"{found.unbiased_estimate:.4f} (best of {among} candidates: {found.bias:+.4f})"
+    return f"{format_score(estimate)} (best of {among} candidates: {bias})"
 
 
 def _label_errors(found: LabelErrors) -> str:
@@ -136,15 +139,17 @@ def _transfer_gain(found: TransferGain | None) -> str:
         return ""
     if found.gain is None or found.baseline is None:
         return f"not measured: {found.reason}"
-    error = "" if found.error is None or not math.isfinite(found.error) else f" ± {found.error:.4f}"
+    has_error = found.error is not None and math.isfinite(found.error)
+    error = f" ± {format_score(found.error or 0.0, found.baseline)}" if has_error else ""
+    baseline, gain = format_score(found.baseline), format_score(found.gain, found.baseline, sign=True)
     if found.verdict == "undertrained_baseline":
         why = found.reason if found.from_scratch is None else f"random weights were trained for {_training(found)} only"
         return f"not known: {why}"
     if found.verdict == "no_difference":
-        return f"none measurable{error and f' (standard error{error[2:]})'}: random weights reach {found.baseline:.4f}"
+        return f"none measurable{error and f' (standard error{error[2:]})'}: random weights reach {baseline}"
     note = ", negative transfer" if found.verdict == "negative_transfer" else ""
     how = "frozen" if found.from_scratch != found.baseline else f"trained for {_training(found)}"
-    return f"{found.gain:+.4f}{error} over random weights{note} ({found.baseline:.4f}, {how})"
+    return f"{gain}{error} over random weights{note} ({baseline}, {how})"
 
 
 def _training(found: TransferGain) -> str:
@@ -155,7 +160,7 @@ def _training(found: TransferGain) -> str:
 def _backbones(found: Sequence[BackboneScore]) -> str:
     if len(found) < 2:
         return ""
-    shown = [f"{row.backbone} {row.objective:.4f}{_note(row)}" for row in found[:MAX_SHOWN]]
+    shown = [f"{row.backbone} {format_score(row.objective)}{_note(row)}" for row in found[:MAX_SHOWN]]
     return ", ".join(shown) + _and_more(len(found))
 
 
@@ -169,7 +174,7 @@ def _depths(found: Sequence[DepthScore]) -> str:
         best.setdefault(row.trained, row)
     if len(best) < 2:
         return ""
-    shown = [f"{row.trained or 'none'} {row.objective:.4f}" for row in list(best.values())[:MAX_SHOWN]]
+    shown = [f"{row.trained or 'none'} {format_score(row.objective)}" for row in list(best.values())[:MAX_SHOWN]]
     return ", ".join(shown) + _and_more(len(best))
 
 
@@ -185,8 +190,8 @@ def _finals(found: Finals | None) -> str:
     if not behind:
         return ""
     won = next(row for row in found.rows if row.state == "won")
-    others = ", ".join(f"trial {row.number} {row.score:.4f}" for row in behind)
-    return f"trial {won.number} {won.score:.4f} on {won.folds} folds, ahead of {others}"
+    others = ", ".join(f"trial {row.number} {format_score(row.score or 0.0)}" for row in behind)
+    return f"trial {won.number} {format_score(won.score or 0.0)} on {won.folds} folds, ahead of {others}"
 
 
 def _calibration(found: Calibration | None) -> str:
@@ -211,7 +216,8 @@ def _thresholds(found: Thresholds | None, task: Task) -> str:
         pairs = zip(task.classes[:MAX_SHOWN], found.thresholds, strict=False)
         text = ", ".join(f"{value:.3f} for {label!r}" for label, value in pairs) + _and_more(len(task.classes))
     gain = found.score_after - found.score_before
-    return f"{text}: score {gain:+.4f} against one half" if gain > found.error else text
+    shown = format_score(gain, found.score_after, sign=True)
+    return f"{text}: score {shown} against one half" if gain > found.error else text
 
 
 def _groups(found: Grouping | None) -> str:
@@ -221,7 +227,8 @@ def _groups(found: Grouping | None) -> str:
     text = f"{found.groups} {kinds[found.source]} ({found.examples} examples) stay on one side of each split"
     if found.random_score - found.grouped_score < MIN_SHOWN_OVERESTIMATE or math.isnan(found.random_score):
         return text
-    return f"{text}; a split at random would score {found.random_score:.3f} instead of {found.grouped_score:.3f}"
+    random, grouped = (format_score(score, places=3) for score in (found.random_score, found.grouped_score))
+    return f"{text}; a split at random would score {random} instead of {grouped}"
 
 
 def _warnings(found: Sequence[FitWarning]) -> str:

@@ -12,10 +12,12 @@ import numpy as np
 from autotransfer.tasks.bootstrap import bootstrap_samples, count_groups, effective_count, interval_quantiles
 from autotransfer.tasks.task import Task
 
-__all__ = ["Score", "score_interval", "wilson_interval"]
+__all__ = ["Score", "format_score", "score_interval", "wilson_interval"]
 
 # Resamples of a bootstrap of accuracy, which takes microseconds each, and of a metric that a scorer computes.
 _ACCURACY_RESAMPLES, _SCORER_RESAMPLES = 1000, 200
+# Scores outside of these sizes are written with a power of ten.
+_MIN_FIXED, _MAX_FIXED = 1e-6, 1e7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,12 +96,46 @@ class Score:
 
     def __str__(self) -> str:
         low, high = self.ci95
-        interval = "no interval" if math.isnan(low) else f"95% interval {low:.4f} to {high:.4f}"
+        ends = f"{format_score(low, self.score)} to {format_score(high, self.score)}"
+        interval = "no interval" if math.isnan(low) else f"95% interval {ends}"
         units = "" if self.groups is None else f" in {self.groups} groups"
         weighed = (
             "" if self.effective_examples is None else f", which count as {self.effective_examples:.1f} equal ones"
         )
-        return f"{self.metric_label} {self.score:.4f} ({interval}, {self.examples} examples{units}{weighed})"
+        return f"{self.metric_label} {format_score(self.score)} ({interval}, {self.examples} examples{units}{weighed})"
+
+
+def format_score(value: float, beside: float | None = None, *, places: int = 4, sign: bool = False) -> str:
+    """Return a score, or a difference of scores, as text.
+
+    Shares, such as accuracies, have fixed decimal places. Errors in the unit of a target may have any size: a small
+    one, of which fewer than two digits would be left, has as many digits as places; one from 10 on has one digit more.
+
+    Args:
+        value: The score or the difference.
+        beside: The score that the value stands beside, such as the one that a difference is from: beside a small one
+            the value has as many decimal places. None where it stands alone.
+        places: Decimal places of a share.
+        sign: Whether a positive value has a sign.
+    """
+    plus, size = "+" if sign else "", abs(value)
+    if not math.isfinite(size):
+        return f"{value:{plus}}"
+    decimals = _decimals(size, places)
+    if beside is not None and math.isfinite(beside) and size < 10:
+        decimals = max(_decimals(abs(beside), places), min(decimals, places))
+        size = max(size, abs(beside))
+    if size >= _MAX_FIXED or 0 < size < _MIN_FIXED:
+        return f"{value:{plus}.{places}g}"
+    return f"{round(float(value), decimals) + 0.0:{plus}.{decimals}f}"  # adding 0 takes the sign off a negative zero
+
+
+def _decimals(size: float, places: int) -> int:
+    """Return the decimal places of a number of a size that stands alone."""
+    exponent = math.floor(math.log10(size)) if size > 0 else 0
+    if size >= 10:
+        return max(places - exponent, 0)
+    return places if exponent > -places else places - 1 - exponent
 
 
 def score_interval(

@@ -40,6 +40,13 @@ def test_a_table_has_a_cell_for_each_title() -> None:
     assert row == r"| a\|b | 0.5000 | 3 |"
 
 
+def test_texts_of_a_column_stand_at_the_right_where_asked() -> None:
+    assert table(("metric", "score"), [("r", "-0.0001234")], right=("score",)).splitlines()[1:] == [
+        "| --- | ---: |",
+        "| r | -0.0001234 |",
+    ]
+
+
 @pytest.mark.parametrize("name", [*HOSTILE, "no", "1e5", "- x", "'\"", "é 猫 🐈", "---", "a: b", "null", ""])
 def test_yaml_reads_names_back(name: str) -> None:
     values = {"name": name, "list": [name, {"deep": name, "more": [name]}]}

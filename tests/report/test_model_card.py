@@ -16,6 +16,7 @@ from autotransfer.report.card_usage import with_usage
 from autotransfer.report.model_card import CardSources, model_card
 from autotransfer.run.result import FitResult
 from autotransfer.settings.settings import Budget
+from autotransfer.tasks.score import Score
 from autotransfer.warnings import FitWarning
 
 pytestmark = pytest.mark.slow
@@ -102,6 +103,18 @@ def test_no_folder_of_the_machine_is_in_the_card(path: str, result: FitResult) -
     assert limits.count("one.png") == 2
     assert not re.search("home|me|Users", limits.replace("some", ""))
     assert "a.b/c/d" in limits
+
+
+def test_small_errors_keep_their_digits(result: FitResult) -> None:
+    score = Score(metric="neg_mean_absolute_error", score=-1.2e-4, ci95=(-2e-4, -1e-4), accuracy=None, examples=9)
+    changed = replace(result, selection=replace(result.selection, validation=score), test=None)
+    sources = CardSources(dataset="d", targets=np.zeros(3, dtype=int), backbones={}, budget=Budget(trials=1))
+    text = model_card(changed, sources)
+    row = cells(section(text, "Scores"))[2]
+    assert row[1:4] == ["neg\\_mean\\_absolute\\_error", "-0.0001200", "-0.0002000 to -0.0001000"]
+    found = ModelCard(text).data.eval_results
+    assert found is not None
+    assert found[0].metric_value == -1.2e-4
 
 
 def test_a_saved_result_takes_its_card_along(result: FitResult, text: str, tmp_path: Path) -> None:

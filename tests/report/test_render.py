@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from autotransfer.errors import DataNotFoundError, RunFormatError
-from autotransfer.report.page import Page
+from autotransfer.report.page import Column, Page, Section, Table
 from autotransfer.report.render import read_page, render, render_summary, write_page
 from tests.report.conftest import HOSTILE, shown
 
@@ -86,6 +86,16 @@ def test_rows_beyond_the_first_fold_out(make_page: MakePage) -> None:
     html = render(make_page("a name"))
     assert 'class="more"' in html
     assert "Show all 2 rows" in html
+
+
+def test_small_numbers_keep_their_digits_and_shares_do_not() -> None:
+    columns = (Column(title="Error", kind="number"), Column(title="Recall", kind="interval"))
+    table = Table(columns=columns, rows=((-1.2e-4, (4e-4, 1e-4, 9e-4)),))
+    section = Section(id="all", title="all", blocks=(table,))
+    text = Elements(render(Page(title="t", lead="", made="", summary=(), sections=(section,)))).text
+    assert "-0.000120" in text
+    assert "0.0000 to 0.001" not in text
+    assert "0.000 to 0.001" in text
 
 
 def test_a_notebook_shows_the_top_alone(make_page: MakePage) -> None:

@@ -6,7 +6,16 @@ import math
 
 import pytest
 
-from autotransfer.report.wording import count_text, duration_text, interval_text, listed, metric_words, score_text
+from autotransfer.report.wording import (
+    count_text,
+    duration_text,
+    interval_text,
+    listed,
+    metric_words,
+    score_text,
+    share_text,
+    signed_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -38,8 +47,21 @@ def test_scores_have_three_places_and_large_ones_four_digits() -> None:
         "not defined",
         "not defined",
     ]
-    assert interval_text(0.1, 0.2) == "95% interval 0.100 to 0.200"
-    assert interval_text(math.nan, 0.2) == "no interval"
+    assert interval_text(0.1, 0.2, 0.15) == "95% interval 0.100 to 0.200"
+    assert interval_text(math.nan, 0.2, 0.15) == "no interval"
+
+
+def test_small_errors_keep_their_digits() -> None:
+    assert [score_text(error) for error in (-0.000123456, 0.0, -0.0, 1234567.8)] == [
+        "-0.000123",
+        "0.000",
+        "0.000",
+        "1234568",
+    ]
+    assert interval_text(-2e-4, -1e-4, -1.5e-4) == "95% interval -0.000200 to -0.000100"
+    assert interval_text(0.0, 0.0031, 0.0) == "95% interval 0.000 to 0.003", "it is that of a share"
+    assert signed_text(1e-5, -1e-4) == "+0.000010"
+    assert (signed_text(4e-4, 0.9), share_text(4e-4)) == ("+0.000", "0.000")
 
 
 def test_numbers_of_things_are_spelled() -> None:

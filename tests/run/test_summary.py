@@ -27,7 +27,7 @@ from autotransfer.selection.finals import Finalist, Finals
 from autotransfer.selection.result import SelectionResult
 from autotransfer.selection.selected_model import SelectedModel
 from autotransfer.selection.thresholds import Thresholds
-from autotransfer.tasks.score import Score
+from autotransfer.tasks.score import Score, format_score
 from autotransfer.tasks.task import Task
 from autotransfer.warnings import FitWarning, WarningList
 
@@ -192,6 +192,24 @@ def test_an_ensemble_says_its_members_and_what_it_brings(gain: float, score: str
 def test_the_unbiased_estimate_says_among_how_many(bias: float, tried: int, text: str) -> None:
     found = SelectionBias(bias=bias, unbiased_estimate=0.9896, candidates=14, tried=tried)
     assert summary._selection_bias(found) == text
+
+
+def test_small_errors_keep_their_digits() -> None:
+    small = replace(GAIN, score=-1.2e-4, from_scratch=-2.4e-4, random_features=None, error=3e-6)
+    many = (backbone("birds", -1.2e-4), backbone("noise", -2.4e-4))
+    lines = dict(describe_analysis(replace(NOTHING, transfer_gain=small, backbones=many)))
+    assert lines["transfer gain"].startswith("+0.0001200 ± 0.0000030 over random weights (-0.0002400,")
+    assert lines["backbones"] == "birds -0.0001200, noise -0.0002400"
+    found = SelectionBias(bias=4e-6, unbiased_estimate=-1.24e-4, candidates=14, tried=14)
+    assert summary._selection_bias(found) == "-0.0001240 (best of 14 candidates: +0.0000040)"
+    score = Score(metric="neg_mean_absolute_error", score=-1.2e-4, ci95=(-2e-4, -1e-4), accuracy=None, examples=9)
+    assert "-0.0001200 (95% interval -0.0002000 to -0.0001000, 9 examples)" in str(score)
+
+
+def test_large_errors_have_five_digits_or_their_whole_part() -> None:
+    score = Score(metric="neg_mean_absolute_error", score=-1234567.8, ci95=(-2e6, -123.456), accuracy=None, examples=9)
+    assert "-1234568 (95% interval -2000000 to -123.46, 9 examples)" in str(score)
+    assert format_score(123456789.0) == "1.235e+08"
 
 
 def test_only_finalists_behind_by_more_than_the_error_are_named() -> None:
