@@ -268,6 +268,6 @@ def test_groups_say_what_a_random_split_would_overestimate() -> None:
 
 
 def test_the_codes_of_warnings_are_printed_once_each() -> None:
-    warnings = [FitWarning(code="cropped", message="a"), FitWarning(code="cropped", message="b")]
-    assert summary._warnings(warnings) == "cropped (see result.json)"
+    warnings = [FitWarning(code="truncated", message="a"), FitWarning(code="truncated", message="b")]
+    assert summary._warnings(warnings) == "truncated (see result.json)"
     assert summary._warnings([]) == ""
