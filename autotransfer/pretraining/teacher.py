@@ -20,7 +20,8 @@ from autotransfer.training.network import to_predictions
 
 __all__ = ["teacher_features", "teacher_objective", "explained_variance"]
 
-_PROBE = "logistic"
+# The probe of a task with labels, and that of values, which the first one does not predict.
+_PROBE, _PROBE_OF_VALUES = "logistic", "ridge"
 
 
 def teacher_features(loaded: LoadedBackbone, dataset: PretrainingData, cache_dir: Path | None) -> np.ndarray:
@@ -39,6 +40,8 @@ def teacher_objective(
     fold = dataset.fold
     assert fold is not None  # answers need labels
     spec = registry.head(_PROBE)
+    if fold.task.kind not in spec.tasks:
+        spec = registry.head(_PROBE_OF_VALUES)
     assert spec.solve is not None
     probe = spec.build((features.shape[1],), fold.task.outputs, {})
     targets = fold.standardised_targets()[fold.train_rows]
