@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,8 +56,9 @@ class DistillResult:
 
     Attributes:
         model: The student.
-        agreement: Share of the validation examples on which the student predicts the teacher's class; for a regression,
-            the share of the variance of the teacher's values that the student predicts.
+        agreement: Share of the validation examples on which the student predicts the teacher's class, of several labels
+            the share of equal decisions; for a regression, the share of the variance of the teacher's values that the
+            student predicts, NaN where these do not vary, as for one example.
         teacher: Score of the teacher on the test examples; None without test examples.
         student: Score of the student on the test examples; None without test examples.
         parameters: Number of parameters of the teacher, all models together, and of the student.
@@ -78,9 +80,9 @@ class DistillResult:
         return self.teacher.score - self.student.score if self.teacher and self.student else None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the result as JSON."""
+        """Return the result as JSON; NaN becomes null."""
         return {
-            "agreement": self.agreement,
+            "agreement": None if math.isnan(self.agreement) else self.agreement,
             "teacher": self.teacher.to_json() if self.teacher else None,
             "student": self.student.to_json() if self.student else None,
             "lost": self.lost,
@@ -91,10 +93,9 @@ class DistillResult:
 
     def __str__(self) -> str:
         before, after = self.parameters
-        lines = [
-            f"model       {self.model.members[0].candidate.backbone}: {after:,} parameters of {before:,}",
-            f"agreement   {self.agreement:.1%} with the teacher on validation examples",
-        ]
+        lines = [f"model       {self.model.members[0].candidate.backbone}: {after:,} parameters of {before:,}"]
+        if not math.isnan(self.agreement):
+            lines.append(f"agreement   {self.agreement:.1%} with the teacher on validation examples")
         if self.teacher and self.student:
             lines.append(
                 f"test        {self.student.metric} {self.student.score:.4f}; the teacher's is "
@@ -369,11 +370,10 @@ def _score(task: Task, test: Examples, models: Sequence[TransferModel]) -> Score
 
 
 def _agreement(task: Task, student: np.ndarray, teacher: np.ndarray) -> float:
-    if task.single_label:
-        return float((student.argmax(1) == teacher.argmax(1)).mean())
-    if task.kind == "multilabel":
-        return float(((student > 0.5) == (teacher > 0.5)).mean())
-    return explained_variance(student, teacher)
+    """Compare predictions (N, outputs) as they are decided: a student has the thresholds of its teacher."""
+    if task.kind == "regression":
+        return explained_variance(student, teacher)
+    return float((task.decide(student) == task.decide(teacher)).mean())
 
 
 def _size(model: TransferModel) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -52,5 +53,9 @@ def teacher_objective(
 
 
 def explained_variance(predicted: np.ndarray, features: np.ndarray) -> float:
-    """Return the share of the variance of features (N, width) that is predicted, as R2 pooled over all features."""
-    return float(1 - ((predicted - features) ** 2).sum() / ((features - features.mean(0)) ** 2).sum())
+    """Return the share of the variance of features (N, width) that is predicted, as R2 pooled over all features.
+
+    It is NaN where they do not vary, as those of one example.
+    """
+    total = float(((features - features.mean(0)) ** 2).sum())
+    return 1 - float(((predicted - features) ** 2).sum()) / total if total > 0 else math.nan
