@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,9 +129,9 @@ def distill(
     Args:
         result: Result of ``fit``, a model, or several of these, whose mean prediction is learned.
         data: Examples and folders to train on; None takes those of the search. Labels are ignored.
-        architecture: Name of a registered backbone, which starts from its weights, or of an architecture that a plugin
-            knows, such as one of timm's, which starts from random weights or from what ``Backbone.start_from`` takes of
-            the teacher.
+        architecture: Name of a backbone as a search takes it, also ``NAME@FORM`` or a path, which starts from its
+            weights and is fitted to the examples as in a search; or of an architecture that a plugin knows, such as one
+            of timm's, which starts from random weights or from what ``Backbone.start_from`` takes of the teacher.
         test: Labelled examples to compare teacher and student on; None takes the test examples of the search.
         test_targets: Targets of the test examples, where ``test`` does not hold them.
         epochs: Passes over the examples; 30 without ``time_budget``.
@@ -157,9 +157,9 @@ def distill(
     examples, test_examples = _examples(results, models[0], data, test, test_targets, data_options)
     registry, where = Registry.load(zoos_from(zoo)), resolve_device(compute.device)
     where.seed(seed)
-    net = _student(registry, architecture, training.input_size, models[0])
+    net, name = _student(registry, architecture, training.input_size, models[0], examples)
     with keep_freed_memory(), Progress(Budget(), shown=run.progress) as progress:
-        done = _train(net, architecture, models, examples, training.validation, settings, registry, where, progress)
+        done = _train(net, name, models, examples, training.validation, settings, registry, where, progress)
         if test_examples is not None:
             progress.phase(f"comparing on {len(test_examples)} test examples")
         return _compared(models, *done, test_examples)
@@ -299,20 +299,27 @@ def _teacher_objective(
     return from_answers(task, learned, device.torch), (shift, scale)
 
 
-def _student(registry: Registry, name: str, input_size: int | None, teacher: TransferModel) -> Backbone:
-    """Return a registered backbone with its weights, or an architecture with initial weights.
+def _student(
+    registry: Registry, name: str, input_size: int | None, teacher: TransferModel, examples: Examples
+) -> tuple[Backbone, str]:
+    """Return a backbone with its weights, or an architecture with initial weights, and its name.
 
     Raises:
         ConfigError: The name is unknown, or an input size is given for a backbone with weights.
     """
-    if name not in registry.backbones:
-        learned = teacher.members[0].network.backbone
-        student = registry.rebuild(registry.outline(name, input_size, teacher=learned))
+    learned, modality = teacher.members[0].network.backbone, teacher.modality
+    # Before a name is resolved: timm resolves the name of an architecture to weights that it would fetch.
+    about = {"architecture": name, "input_size": input_size, "classes": 0, "teacher": learned}
+    if name not in registry.backbones and (recipe := registry.first("outline_backbone", Mapping, **about)) is not None:
+        student = registry.rebuild(recipe)
         student.start_from(learned)
-        return student
+        return student, name
+    spec = registry.backbone(name, modality=modality.name)
     if input_size is not None:
         raise ConfigError(f"The backbone {name!r} has an input size of its own: leave input_size out.")
-    return registry.backbone(name).load()
+    options = {key: value for key, value in teacher.reading.items() if key in modality.options and value is not None}
+    (spec,) = modality.fitted([spec], examples.items, options)
+    return spec.load(), spec.name
 
 
 def _check_same_task(models: Sequence[TransferModel]) -> None:
