@@ -23,7 +23,8 @@ class TrainingSettings:
         optimizer: Update rule.
         lr: Learning rate of the head.
         backbone_lr: Factor on ``lr`` for the training stages, multiplied by the freeze policy's factor of each stage.
-        weight_decay: Decoupled weight decay; norms and biases have none.
+        weight_decay: Weight decay; norms and biases have none. It is decoupled from the gradient with ``"adamw"`` alone
+            (Loshchilov and Hutter, 2019); ``"adam"`` and ``"sgd"`` add it to the gradient, as PyTorch does.
         batch_size: Examples in one step.
         epochs: Passes over the training examples.
         schedule: Cosine with warm-up, or constant.
