@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -35,9 +34,9 @@ class ClassScore:
 
     Attributes:
         label: The class.
-        examples: Number of examples that have it.
-        predicted: Number of examples that it is predicted for.
-        precision: Share of the predicted ones that have it.
+        examples: Number of examples that have it, whatever they weigh.
+        predicted: Number of examples that it is predicted for, whatever they weigh.
+        precision: Share of the predicted ones that have it; like the others, by the weights of the examples.
         recall: Share of those that have it for which it is predicted.
         f1: Harmonic mean of the two.
     """
@@ -55,21 +54,22 @@ class ClassScore:
 
 
 class _Counts(NamedTuple):
-    """Numbers (classes,) of right predictions, of predictions, and of examples."""
+    """Sums (..., classes) of the weights of right predictions, of predictions, and of examples."""
 
     right: np.ndarray
     predicted: np.ndarray
     examples: np.ndarray
 
     def shares(self) -> np.ndarray:
-        """Return precision, recall and F1 (3, classes); NaN where one is not defined."""
+        """Return precision, recall and F1 (..., 3, classes); NaN where one is not defined."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.stack(
                 [
                     self.right / self.predicted,
                     self.right / self.examples,
                     2 * self.right / (self.predicted + self.examples),
-                ]
+                ],
+                axis=-2,
             )
 
 
@@ -79,30 +79,35 @@ def score_classes(
     predictions: np.ndarray,
     group_ids: np.ndarray | None = None,
     *,
+    weights: np.ndarray | None = None,
     seed: int = 0,
 ) -> tuple[ClassScore, ...]:
     """Score each class, in the order of the classes; a regression has none.
 
     Precision and recall of independent examples have Wilson's interval. F1 has that of a bootstrap, and so have all
     three where examples come in groups. Where all resamples are equal, since there is no error, the interval is
-    Wilson's.
+    Wilson's. Where examples have weights, Wilson's interval is that of as many equal ones (Kish 1965).
 
     Args:
         task: The task, with the thresholds by which it decides.
         encoded: Targets (n, ...).
         predictions: Probabilities (n, classes).
         group_ids: Group (n,) of each example; None makes each example a group.
+        weights: Weight (n,) of each example; None weights all examples equally.
         seed: Seed of the bootstrap.
     """
     if task.kind == "regression":
         return ()
-    count_of = _counter(task, encoded, predictions)
-    counts, groups = count_of(np.arange(len(encoded))), count_groups(len(encoded), group_ids)
-    found, low, high = counts.shares(), *_wilson(counts)
-    if groups > 1:
-        number = int(np.clip(MAX_DRAWN_EXAMPLES // len(encoded), MIN_RESAMPLES, MAX_RESAMPLES))
-        drawn = bootstrap_samples(len(encoded), group_ids, number, seed=seed)
-        ends = _quantiles(np.stack([count_of(rows).shares() for rows in drawn]), interval_quantiles(groups))
+    ones, groups = np.ones(len(encoded)), count_groups(len(encoded), group_ids)
+    each = ones if weights is None else weights
+    resamples = int(np.clip(MAX_DRAWN_EXAMPLES // len(encoded), MIN_RESAMPLES, MAX_RESAMPLES)) if groups > 1 else 0
+    samples = bootstrap_samples(len(encoded), group_ids, resamples, seed=seed)
+    drawn = [each * np.bincount(rows, minlength=len(encoded)) for rows in samples]
+    counts = _count(task, encoded, predictions, np.stack([each, each**2, ones, *drawn]))
+    sums, squares, numbers = (_Counts(*(part[i] for part in counts)) for i in range(3))
+    found, low, high = sums.shares(), *_wilson(sums, squares)
+    if drawn:
+        ends = _quantiles(counts.shares()[3:], interval_quantiles(groups))
         replaced = (ends[1] - ends[0] > MIN_WIDTH) & np.array([[groups < len(encoded)]] * 2 + [[True]])
         low, high = np.where(replaced, ends[0], low), np.where(replaced, ends[1], high)
     low, high = np.fmin(low, found), np.fmax(high, found)
@@ -112,8 +117,8 @@ def score_classes(
         rows.append(
             ClassScore(
                 label=label,
-                examples=int(counts.examples[number]),
-                predicted=int(counts.predicted[number]),
+                examples=int(numbers.examples[number]),
+                predicted=int(numbers.predicted[number]),
                 precision=estimates[0],
                 recall=estimates[1],
                 f1=estimates[2],
@@ -122,30 +127,32 @@ def score_classes(
     return tuple(rows)
 
 
-def _counter(task: Task, encoded: np.ndarray, predictions: np.ndarray) -> Callable[[np.ndarray], _Counts]:
-    """Return a function that counts among some of the examples."""
+def _count(task: Task, encoded: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> _Counts:
+    """Return sums (k, classes), one for each of k weightings (k, n) of the examples."""
     decided = task.decide(predictions)
     if task.single_label:
         classes = len(task.classes)
-
-        def count(rows: np.ndarray) -> _Counts:
-            true, guessed = encoded[rows], decided[rows]
-            each = (true[true == guessed], guessed, true)
-            return _Counts(*(np.bincount(labels, minlength=classes) for labels in each))
-
-        return count
+        pairs = ((encoded, weights * (decided == encoded)), (decided, weights), (encoded, weights))
+        return _Counts(
+            *(np.stack([np.bincount(labels, one, classes) for one in weightings]) for labels, weightings in pairs)
+        )
     there = encoded > 0
-    both = there & decided
-    return lambda rows: _Counts(both[rows].sum(0), decided[rows].sum(0), there[rows].sum(0))
+    return _Counts(*(weights @ labels.astype(np.float64) for labels in (there & decided, decided, there)))
 
 
-def _wilson(counts: _Counts) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ends (3, classes) of Wilson's intervals; F1 takes the number of examples that have the class."""
-    numbers = (counts.predicted, counts.examples, counts.examples)
-    ends = np.full((2, 3, len(counts.right)), np.nan)
-    for kind, (shares, sizes) in enumerate(zip(counts.shares(), numbers, strict=True)):
+def _wilson(sums: _Counts, squares: _Counts) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ends (3, classes) of Wilson's intervals; F1 takes the number of examples that have the class.
+
+    Args:
+        sums: Sums of the weights.
+        squares: Sums of their squares: with these, they say as how many equal examples the weighted ones count.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        predicted, examples = sums.predicted**2 / squares.predicted, sums.examples**2 / squares.examples
+    ends = np.full((2, 3, len(sums.right)), np.nan)
+    for kind, (shares, sizes) in enumerate(zip(sums.shares(), (predicted, examples, examples), strict=True)):
         for position in np.flatnonzero(np.isfinite(shares) & (sizes > 0)):
-            ends[:, kind, position] = wilson_interval(float(shares[position]), int(sizes[position]))
+            ends[:, kind, position] = wilson_interval(float(shares[position]), float(sizes[position]))
     return ends[0], ends[1]
 
 

@@ -119,17 +119,18 @@ def _of_classes(result: FitResult) -> Iterator[Notice]:
                 "their labels may be at odds, or the two need more examples that tell them apart.",
                 target="errors",
             )
-    scores = score_classes(task, held_out.targets, predictions, held_out.group_ids)
+    scores = score_classes(task, held_out.targets, predictions, held_out.group_ids, weights=held_out.weights)
     known = [row for row in scores if row.recall.value is not None and row.recall.high is not None]
     middle = sorted(row.recall.value or 0.0 for row in known)[len(known) // 2] if known else 0.0
     few = [row for row in known if row.examples < MIN_CLASS_EXAMPLES]
     weak = [row for row in few if (row.recall.high or 0.0) < middle and (row.recall.value or 0.0) < middle - MIN_LAG]
     if weak:
         row = min(weak, key=lambda row: row.recall.value or 0.0)
+        weighted = "" if held_out.weights is None else ", by their weights"
         yield Notice(
             title="A weak class",
             text=f"Collect more examples of {row.label!r}: {share_text(row.recall.value or 0.0)} of its "
-            f"{count_text(row.examples, 'example')} are found.",
+            f"{count_text(row.examples, 'example')} are found{weighted}.",
             target="errors",
         )
 

@@ -37,6 +37,7 @@ def assemble(result: FitResult, provenance: Provenance) -> Page:
         result.model.modality.noun,
         decided=result.selection.decided_predictions,
         calibration=result.selection.calibration,
+        weights=held_out.weights,
     )
     sections = (
         errors,

@@ -14,6 +14,7 @@ from autotransfer.report.error_charts import HALF_WIDTH, MAX_NAMED_CLASSES, matr
 from autotransfer.report.page import Block, Chart, Column, Section, Table
 from autotransfer.report.wording import count_text, score_text
 from autotransfer.selection.calibration import Calibration
+from autotransfer.tasks.bootstrap import effective_count
 from autotransfer.tasks.score import wilson_interval
 from autotransfer.tasks.task import Task
 
@@ -38,6 +39,7 @@ def error_section(
     *,
     decided: np.ndarray | None = None,
     calibration: Calibration | None = None,
+    weights: np.ndarray | None = None,
 ) -> Section:
     """Return the part of the page on errors, from out-of-fold predictions.
 
@@ -50,26 +52,35 @@ def error_section(
         decided: The same, shifted so that decisions at one half are those of the model; see ``SelectionResult``. None
             means that the thresholds of the task decide.
         calibration: What a temperature changed; None without one.
+        weights: Weight (n,) of each example; None weights all examples equally.
     """
     judge = task if decided is None else replace(task, thresholds=())
     decided = predictions if decided is None else decided
     blocks: list[Block] = []
     if task.kind == "regression":
-        blocks = _regression(task, encoded, predictions)
+        blocks = _regression(task, encoded, predictions, weights)
     else:
-        scores = score_classes(judge, encoded, decided, group_ids)
+        scores = score_classes(judge, encoded, decided, group_ids, weights=weights)
         if task.single_label:
             blocks += _confusion(judge, encoded, decided)
-        blocks += _reliability(task, encoded, predictions, calibration)
+        blocks += _reliability(task, encoded, predictions, calibration, weights)
         if task.single_label and len(task.classes) > 2:
             blocks += _pairs(judge, encoded, decided)
         blocks.append(_classes(task, scores))
     return Section(
         id="errors",
         title="What it gets right and wrong",
-        lead=f"From {count_text(len(encoded), noun)}, each predicted by a network that did not train on it.",
+        lead=f"From {count_text(len(encoded), noun)}, each predicted by a network that did not train on it."
+        + ("" if weights is None else _weighted(task, noun)),
         blocks=tuple(blocks),
     )
+
+
+def _weighted(task: Task, noun: str) -> str:
+    """Say what counts examples by their weights, as the score does, and what shows them as they are."""
+    what = "Errors in the table" if task.kind == "regression" else "Precision, recall, F1 and reliability"
+    others = "pictures show" if task.kind == "regression" else f"numbers of {noun}s and of errors count"
+    return f" {what} count {noun}s by their weights; {others} each as one."
 
 
 def confused_pairs(task: Task, encoded: np.ndarray, predictions: np.ndarray) -> list[tuple[Any, Any, int, float]]:
@@ -147,7 +158,11 @@ def _classes(task: Task, scores: Sequence[ClassScore]) -> Table:
 
 
 def _reliability(
-    task: Task, encoded: np.ndarray, predictions: np.ndarray, calibration: Calibration | None
+    task: Task,
+    encoded: np.ndarray,
+    predictions: np.ndarray,
+    calibration: Calibration | None,
+    weights: np.ndarray | None,
 ) -> list[Block]:
     """Return the reliability diagram: of the probability of the predicted class, or of every label of several."""
     if task.single_label:
@@ -155,7 +170,8 @@ def _reliability(
         share = "share that is right"
     else:
         given, came_true, share = predictions.ravel(), encoded.ravel() > 0, "share that has the label"
-    bins = _bins(given, came_true)
+        weights = None if weights is None else np.repeat(weights, task.outputs)
+    bins = _bins(given, came_true, np.ones(len(given)) if weights is None else weights)
     if len(bins) < 2:
         return []
     error = ""
@@ -178,41 +194,58 @@ def _reliability(
     ]
 
 
-def _bins(given: np.ndarray, came_true: np.ndarray) -> list[tuple[float, float, float, float, int]]:
+def _bins(
+    given: np.ndarray, came_true: np.ndarray, weights: np.ndarray
+) -> list[tuple[float, float, float, float, int]]:
     """Return bins of equally many predictions: mean probability, share that came true, its interval, count."""
     count = int(np.clip(len(given) // MIN_EXAMPLES_OF_A_BIN, 1, MAX_BINS))
     found = []
     for rows in np.array_split(np.argsort(given, kind="stable"), count):
-        share = float(came_true[rows].mean())
-        found.append((float(given[rows].mean()), share, *wilson_interval(share, len(rows)), len(rows)))
+        own = weights[rows]
+        share = float(np.average(came_true[rows], weights=own))
+        interval = wilson_interval(share, effective_count(len(rows), own))
+        found.append((float(np.average(given[rows], weights=own)), share, *interval, len(rows)))
     return found
 
 
-def _regression(task: Task, encoded: np.ndarray, predictions: np.ndarray) -> list[Block]:
+def _regression(task: Task, encoded: np.ndarray, predictions: np.ndarray, weights: np.ndarray | None) -> list[Block]:
     blocks, rows = list[Block](), []
     for number in range(task.width):
         true, found = encoded[:, number], predictions[:, number]
         name = task.target_names[number] if task.target_names else "" if task.width == 1 else f"target {number + 1}"
-        residuals = found - true
-        spread = float(((true - true.mean()) ** 2).sum())
-        rows.append(
-            (
-                name or "target",
-                float(np.abs(residuals).mean()),
-                float(np.sqrt((residuals**2).mean())),
-                float(np.median(np.abs(residuals))),
-                float(residuals.mean()),
-                1.0 - float((residuals**2).sum()) / spread if spread > 0 else None,
-            )
-        )
+        rows.append((name or "target", *_errors(true, found, weights)))
         if number < MAX_PICTURED_TARGETS:
-            blocks += _target_charts(name, true, found)
+            blocks += _target_charts(name, true, found, weights)
     titles = ("Mean absolute error", "Root mean squared error", "Median absolute error", "Mean error", "R2")
     columns = (Column(title="Target"), *(Column(title=title, kind="number") for title in titles))
     return [*blocks, Table(columns=columns, rows=tuple(rows), caption="Errors in the unit of the target.")]
 
 
-def _target_charts(name: str, true: np.ndarray, found: np.ndarray) -> list[Block]:
+def _errors(true: np.ndarray, found: np.ndarray, weights: np.ndarray | None) -> tuple[float | None, ...]:
+    """Return mean absolute, root mean squared, median absolute and mean error of a target, and R2 where defined."""
+    residuals = found - true
+    sizes, squares = np.abs(residuals), residuals**2
+    spread = float(np.average((true - np.average(true, weights=weights)) ** 2, weights=weights))
+    mean_square = float(np.average(squares, weights=weights))
+    return (
+        float(np.average(sizes, weights=weights)),
+        math.sqrt(mean_square),
+        _median(sizes, weights),
+        float(np.average(residuals, weights=weights)),
+        1.0 - mean_square / spread if spread > 0 else None,
+    )
+
+
+def _median(values: np.ndarray, weights: np.ndarray | None) -> float:
+    """Return the median; of weighted values the one up to which they weigh half."""
+    if weights is None:
+        return float(np.median(values))
+    order = np.argsort(values, kind="stable")
+    reached = np.cumsum(weights[order])
+    return float(values[order[np.searchsorted(reached, reached[-1] / 2)]])
+
+
+def _target_charts(name: str, true: np.ndarray, found: np.ndarray, weights: np.ndarray | None) -> list[Block]:
     """Return a picture of predicted against true values of a target, and one of the residuals."""
     of = f" of {name}" if name else ""
     chosen = np.sort(np.random.default_rng(0).permutation(len(true))[:MAX_POINTS])
@@ -221,7 +254,8 @@ def _target_charts(name: str, true: np.ndarray, found: np.ndarray) -> list[Block
     low, high = (low, high) if high > low else (low - 0.5, high + 0.5)
     counts, edges = np.histogram(np.clip(residuals, low, high), bins=RESIDUAL_BINS, range=(low, high))
     points = [(float(true[i]), float(found[i])) for i in chosen]
-    error = math.sqrt(float((residuals**2).mean()))
+    error = math.sqrt(float(np.average(residuals**2, weights=weights)))
+    mean = float(np.average(residuals, weights=weights))
     return [
         Chart(
             chart="predicted",
@@ -237,7 +271,7 @@ def _target_charts(name: str, true: np.ndarray, found: np.ndarray) -> list[Block
             title=f"Residuals{of}",
             caption="How far predictions are off; to the right of 0, they are too high. The outermost bars hold all "
             "beyond.",
-            alt=f"Histogram of {len(true):,} residuals{of}, mean {score_text(float(residuals.mean()))}.",
+            alt=f"Histogram of {len(true):,} residuals{of}, mean {score_text(mean)}.",
             layout="half",
         ),
     ]

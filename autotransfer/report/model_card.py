@@ -145,11 +145,13 @@ def _score_row(about: str, score: Score) -> list[Any]:
 def _classes(result: FitResult) -> str:
     """Return a table of precision, recall and F1 of each class; empty for a regression."""
     held_out = result.selection.out_of_fold
-    found = score_classes(held_out.task, held_out.targets, result.selection.decided_predictions)
+    decided, weights = result.selection.decided_predictions, held_out.weights
+    found = score_classes(held_out.task, held_out.targets, decided, weights=weights)
     if not found:
         return ""
     shown: Iterable[ClassScore] = found
     about = "On examples that were held out while the networks that predict them trained."
+    about += "" if weights is None else " All but the last column count them by their weights."
     if len(found) > MAX_LISTED_CLASSES:
         shown = sorted(found, key=lambda row: row.f1.value or 0.0)[:MAX_LISTED_CLASSES]
         about += f" Of {len(found)} classes, those {MAX_LISTED_CLASSES} with the lowest F1."

@@ -9,8 +9,9 @@ import pytest
 from sklearn.metrics import precision_recall_fscore_support
 
 from autotransfer.analysis.class_scores import score_classes
+from autotransfer.tasks.bootstrap import effective_count
 from autotransfer.tasks.score import wilson_interval
-from autotransfer.tasks.task import Task
+from autotransfer.tasks.task import Kind, Task
 
 ABC = Task(kind="multiclass", classes=("a", "b", "c"))
 
@@ -92,6 +93,35 @@ def test_dependent_examples_widen_all_intervals() -> None:
             narrow, wide = getattr(one, kind), getattr(other, kind)
             assert wide.value == narrow.value
             assert wide.high - wide.low > narrow.high - narrow.low, kind
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "multilabel"])
+def test_weighted_scores_are_those_of_scikit_learn(kind: Kind) -> None:
+    rng, task = np.random.default_rng(1), replace(ABC, kind=kind)
+    targets, outputs = noisy(300)
+    truth = targets if kind == "multiclass" else rng.integers(0, 2, (300, 3))
+    decided = outputs.argmax(1) if kind == "multiclass" else (outputs > 0.5).astype(int)
+    weights = rng.uniform(0.1, 5.0, 300)
+    found = score_classes(task, truth, outputs, weights=weights)
+    wanted = np.stack(precision_recall_fscore_support(truth, decided, sample_weight=weights)[:3])
+    shares = np.array([[row.precision.value, row.recall.value, row.f1.value] for row in found])
+    np.testing.assert_allclose(shares.T, wanted)
+    plain = score_classes(task, truth, outputs)
+    assert [(row.examples, row.predicted) for row in found] == [(row.examples, row.predicted) for row in plain]
+
+
+def test_weighted_intervals_are_those_of_as_many_equal_examples() -> None:
+    targets, outputs = noisy(200)
+    weights = np.random.default_rng(1).exponential(1.0, 200)
+    row = score_classes(ABC, targets, outputs, weights=weights)[0]
+    own = weights[targets == 0]
+    assert row.recall.value is not None
+    expected = wilson_interval(row.recall.value, effective_count(len(own), own))
+    assert tuple(row.recall[1:]) == pytest.approx(expected)
+    equal = score_classes(ABC, targets, outputs, weights=np.full(200, 3.0))
+    for one, other in zip(equal, score_classes(ABC, targets, outputs), strict=True):
+        for name in ("precision", "recall", "f1"):
+            assert getattr(one, name) == pytest.approx(getattr(other, name))
 
 
 def test_no_error_leaves_an_interval() -> None:

@@ -28,7 +28,8 @@ def result(**more: Any) -> Any:
     predicted = more.pop("predicted", targets)
     task = more.pop("task", ABC)
     outputs = np.eye(3)[predicted] if task.single_label else predicted
-    held_out = OutOfFold(task=task, rows=np.arange(len(targets)), targets=targets, parts=())
+    weights = more.pop("weights", None)
+    held_out = OutOfFold(task=task, rows=np.arange(len(targets)), targets=targets, weights=weights, parts=())
     score = Score.of(task, targets, outputs)
     selection = SimpleNamespace(
         out_of_fold=held_out, decided_predictions=outputs, calibration=more.pop("calibration", None)
@@ -82,6 +83,17 @@ def test_a_small_class_that_is_missed_needs_examples() -> None:
     (notice,) = (each for each in advise(result(targets=targets, predicted=predicted)) if each.title == "A weak class")
     assert "'cat'" in notice.text
     assert "20 examples" in notice.text
+
+
+def test_a_class_is_weak_by_the_weights_of_its_examples() -> None:
+    targets = np.array([0] * 200 + [1] * 200 + [2] * 20)
+    predicted = np.where(np.arange(420) >= 408, 0, targets)
+    missed_weigh_little = np.where(targets == predicted, 1.0, 1e-3)
+    found = result(targets=targets, predicted=predicted, weights=missed_weigh_little)
+    assert "A weak class" not in titles(found)
+    found = result(targets=targets, predicted=predicted, weights=np.ones(420))
+    (notice,) = (each for each in advise(found) if each.title == "A weak class")
+    assert notice.text.endswith("0.400 of its 20 examples are found, by their weights.")
 
 
 def test_few_examples_and_no_test_are_said() -> None:

@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn import metrics
 
 from autotransfer.report.error_section import confused_pairs, error_section
 from autotransfer.report.page import Chart, Section, Table
 from autotransfer.selection.calibration import Calibration
+from autotransfer.tasks.bootstrap import effective_count
+from autotransfer.tasks.score import wilson_interval
 from autotransfer.tasks.task import Task
 
 ABC = Task(kind="multiclass", classes=("a", "b", "c"))
@@ -87,6 +90,28 @@ def test_reliability_has_equal_bins_and_holds_every_prediction() -> None:
     assert all(low <= share <= high for _, share, low, high, _ in bins)
 
 
+@pytest.mark.parametrize("labels", [False, True])
+def test_points_of_reliability_count_by_weights(labels: bool) -> None:
+    rng = np.random.default_rng(0)
+    sure = rng.uniform(0.34, 1.0, 200)
+    outputs = np.stack([sure, (1 - sure) / 2, (1 - sure) / 2], axis=1)
+    truth = np.where(rng.random(200) < 0.5, 0, 1)
+    weights = np.where(truth == 0, 9.0, 1.0)
+    task = Task(kind="multilabel", classes=("a", "b", "c")) if labels else ABC
+    found = section(task, np.eye(3)[truth] if labels else truth, outputs, weights=weights)
+    plain = section(task, np.eye(3)[truth] if labels else truth, outputs)
+    given, came_true = (outputs.ravel(), np.eye(3)[truth].ravel()) if labels else (sure, truth == 0)
+    each = np.repeat(weights, 3) if labels else weights
+    rows = np.array_split(np.argsort(given, kind="stable"), 10)[-1]
+    probability, share, low, high, count = charts(found)["reliability"]["bins"][-1]
+    assert probability == pytest.approx(np.average(given[rows], weights=each[rows]))
+    assert share == pytest.approx(np.average(came_true[rows], weights=each[rows]))
+    assert (low, high) == pytest.approx(wilson_interval(share, effective_count(len(rows), each[rows])))
+    assert count == len(rows)
+    assert "count images by their weights; numbers of images and of errors count each as one" in found.lead
+    assert "weights" not in plain.lead
+
+
 def test_a_temperature_is_named_where_it_helps() -> None:
     better = Calibration(temperature=2.5, ece_before=0.2, ece_after=0.05, log_loss_before=1.0, log_loss_after=0.5)
     outputs = np.repeat(np.eye(3)[GUESSED], 4, axis=0)
@@ -122,6 +147,22 @@ def test_values_have_errors_in_their_unit() -> None:
     assert "Residuals of height" in titles
     histogram = charts(found)["residuals"]
     assert sum(histogram["counts"]) == 3
+
+
+def test_errors_of_values_count_by_weights() -> None:
+    rng = np.random.default_rng(0)
+    true, weights = rng.normal(0, 1, (99, 1)), rng.uniform(0.1, 5.0, 99)
+    predictions = true + rng.normal(0.2, 0.5, (99, 1)) * weights[:, None]
+    found = section(Task(kind="regression", metric="r2"), true, predictions, weights=weights)
+    expected = [
+        metrics.mean_absolute_error(true, predictions, sample_weight=weights),
+        metrics.root_mean_squared_error(true, predictions, sample_weight=weights),
+        metrics.median_absolute_error(true, predictions, sample_weight=weights),
+        np.average((predictions - true).ravel(), weights=weights),
+        metrics.r2_score(true, predictions, sample_weight=weights),
+    ]
+    assert tables(found)[-1].rows[0][1:] == pytest.approx(expected)
+    assert "Errors in the table count images by their weights" in found.lead
 
 
 def test_a_single_example_is_shown_without_a_diagram() -> None:

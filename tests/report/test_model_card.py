@@ -12,8 +12,11 @@ from fixtures.fitting import fit_with
 from huggingface_hub import ModelCard
 from sklearn.metrics import precision_recall_fscore_support
 
+from autotransfer.report.assemble import assemble
 from autotransfer.report.card_usage import with_usage
 from autotransfer.report.model_card import CardSources, model_card
+from autotransfer.report.page import Table
+from autotransfer.report.provenance import Provenance
 from autotransfer.run.result import FitResult
 from autotransfer.settings.settings import Budget
 from autotransfer.tasks.score import Score
@@ -81,6 +84,24 @@ def test_the_table_by_class_holds_the_out_of_fold_scores(result: FitResult, text
     assert np.allclose(np.array([row[1:] for row in rows], dtype=float), expected, atol=5e-5)
     names = [re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", row[0]).replace("\\x0a", "\n") for row in rows]
     assert names == list(result.model.task.classes)
+
+
+def test_classes_count_by_weights_on_card_and_page(result: FitResult) -> None:
+    held_out, decided = result.selection.out_of_fold, result.selection.decided_predictions
+    weights = np.random.default_rng(0).uniform(0.1, 5.0, len(held_out.rows))
+    weighted = replace(result, selection=replace(result.selection, out_of_fold=replace(held_out, weights=weights)))
+    found = precision_recall_fscore_support(
+        held_out.targets, decided.argmax(1), sample_weight=weights, zero_division=0.0
+    )
+    sources = CardSources(dataset="d", targets=np.zeros(3, dtype=int), backbones={}, budget=Budget(trials=1))
+    text = section(model_card(weighted, sources), "Scores by class")
+    on_card = np.array([row[1:4] for row in cells(text)[2:]], dtype=float)
+    assert np.allclose(on_card, np.array(found[:3]).T, atol=5e-5)
+    assert "by their weights" in text
+    page = assemble(weighted, Provenance(command="c", fingerprint="f", examples=1, seed=0))
+    tables = [block for block in page.sections[0].blocks if isinstance(block, Table)]
+    f1 = {row[0]: row[-1] for row in tables[-1].rows}
+    assert [f1[str(name)][0] for name in held_out.task.classes] == pytest.approx(found[2])  # type: ignore[index]
 
 
 def test_the_data_are_counted_by_class(result: FitResult, text: str) -> None:
