@@ -11,6 +11,7 @@ import numpy as np
 from autotransfer.data.folds import Fold
 from autotransfer.search.trials import TrialRecord
 from autotransfer.tasks.bootstrap import significantly_better
+from autotransfer.tasks.score import format_score
 from autotransfer.warnings import FitWarning
 
 __all__ = ["BackboneScore", "pretraining_warning", "rank_backbones"]
@@ -102,8 +103,8 @@ def pretraining_warning(
     if other is None or own is None:
         beside = "No pretrained backbone was scored beside it."
     else:
-        beside = f"The best pretrained backbone, {other.backbone}, reaches {other.objective:.4f}."
-    reached = "" if own is None else f" with an estimated {metric} of {own:.4f}"
+        beside = f"The best pretrained backbone, {other.backbone}, reaches {format_score(other.objective)}."
+    reached = "" if own is None else f" with an estimated {metric} of {format_score(own)}"
     message = (
         f"Transfer does not pay here: the best candidate is {winner!r}{reached}, which knows no pretrained model. "
         f"{beside} Give other backbones or a larger budget, or keep the simpler model."

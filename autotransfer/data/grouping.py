@@ -13,6 +13,7 @@ import numpy as np
 from autotransfer.data.dependence import MIN_ERROR_RATIO, Dependence, compare_folds
 from autotransfer.data.near_duplicates import NearDuplicates, find_near_duplicates
 from autotransfer.data.split import group_keys
+from autotransfer.tasks.score import format_score
 from autotransfer.tasks.task import Task
 from autotransfer.warnings import WarningList
 
@@ -60,7 +61,8 @@ class Grouping:
         comparison = (
             ""
             if math.isnan(self.random_score)
-            else f"; on random folds a probe scores {self.random_score:.3f} instead of {self.grouped_score:.3f}"
+            else f"; on random folds a probe scores {format_score(self.random_score, places=3)} instead of "
+            f"{format_score(self.grouped_score, places=3)}"
         )
         return (
             f"{self.groups} {kinds[self.source]} of {self.examples} examples stay on one side of the split{comparison}"
@@ -174,7 +176,8 @@ def _warn_of_dependence(grouping: Grouping, dependence: Dependence, task: Task, 
     warnings.warn(
         "dependent_data",
         f"The examples depend on each other, as several pictures of one object do: a linear probe scores "
-        f"{dependence.random:.3f} ({task.metric}) on random folds, and {dependence.clustered:.3f} where clusters of "
+        f"{format_score(dependence.random, places=3)} ({task.metric}) on random folds, and "
+        f"{format_score(dependence.clustered, places=3)} where clusters of "
         f"similar examples stay on one side. All splits keep {grouping.groups} clusters of {grouping.examples} "
         "examples on one side. If you know which examples show one object, patient or scene, give groups: they "
         "are better than clusters.",

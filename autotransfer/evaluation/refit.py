@@ -10,7 +10,7 @@ import numpy as np
 from autotransfer.errors import TrialError
 from autotransfer.evaluation.context import EvaluationContext
 from autotransfer.evaluation.setup import Setup
-from autotransfer.tasks.score import Score
+from autotransfer.tasks.score import Score, format_score
 from autotransfer.training.adapters import merge_adapters
 from autotransfer.training.network import Network
 from autotransfer.training.trainer import Training
@@ -66,8 +66,8 @@ def _refuse_worse(context: EvaluationContext, training: Training, predictions: n
     after = fold.score(rows, training.predict_now(rows))
     if after < before.ci95[0]:
         raise TrialError(
-            f"the training diverged: {after:.4f} on examples that it has seen, where it came to {before.score:.4f} "
-            "before it had"
+            f"the training diverged: {format_score(after)} on examples that it has seen, where it came to "
+            f"{format_score(before.score)} before it had"
         )
 
 

@@ -12,7 +12,7 @@ from autotransfer.pipeline.context import FitContext
 from autotransfer.pipeline.search import SearchResult
 from autotransfer.selection.result import SelectionResult
 from autotransfer.tasks.preconditions import check_scored
-from autotransfer.tasks.score import Score
+from autotransfer.tasks.score import Score, format_score
 from autotransfer.warnings import WarningList
 
 __all__ = ["score_store", "score_test", "warn_if_below"]
@@ -65,8 +65,10 @@ def warn_if_below(test: Score, validation: Score, warnings: WarningList) -> None
     (test_low, test_high), (low, high) = test.ci95, validation.ci95
     warnings.warn(
         "test_below_validation",
-        f"The test score {test.score:.4f} (95% interval {test_low:.4f} to {test_high:.4f}) is below the validation "
-        f"score {validation.score:.4f} ({low:.4f} to {high:.4f}). Either examples depend on each other (bursts, "
+        f"The test score {format_score(test.score)} (95% interval {format_score(test_low, test.score)} to "
+        f"{format_score(test_high, test.score)}) is below the validation score {format_score(validation.score)} "
+        f"({format_score(low, validation.score)} to "
+        f"{format_score(high, validation.score)}). Either examples depend on each other (bursts, "
         "series, patients: give groups), or the test examples are of another kind.",
         test=test.to_json(),
         validation=validation.to_json(),

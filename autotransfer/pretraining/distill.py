@@ -37,7 +37,7 @@ from autotransfer.settings import (
     TrainingOptions,
     zoos_from,
 )
-from autotransfer.tasks.score import Score
+from autotransfer.tasks.score import Score, format_score
 from autotransfer.tasks.task import Task
 from autotransfer.training.network import Network
 
@@ -96,10 +96,11 @@ class DistillResult:
         lines = [f"model       {self.model.members[0].candidate.backbone}: {after:,} parameters of {before:,}"]
         if not math.isnan(self.agreement):
             lines.append(f"agreement   {self.agreement:.1%} with the teacher on validation examples")
-        if self.teacher and self.student:
+        if self.teacher and self.student and self.lost is not None:
+            teacher, lost = format_score(self.teacher.score), format_score(self.lost, self.teacher.score)
             lines.append(
-                f"test        {self.student.metric} {self.student.score:.4f}; the teacher's is "
-                f"{self.teacher.score:.4f}, {self.lost:.4f} are lost ({self.student.examples} examples)"
+                f"test        {self.student.metric} {format_score(self.student.score)}; the teacher's is {teacher}, "
+                f"{lost} are lost ({self.student.examples} examples)"
             )
         return "\n".join(lines)
 

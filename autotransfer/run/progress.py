@@ -14,6 +14,7 @@ from rich.text import Text
 
 from autotransfer.search.trials import TrialRecord, Trials
 from autotransfer.settings import Budget
+from autotransfer.tasks.score import format_score
 from autotransfer.warnings import WarningList
 
 __all__ = ["Progress"]
@@ -117,7 +118,7 @@ class Progress:
 
     def _best(self) -> str:
         best = self.trials.best
-        return "" if best is None or best.objective is None else f"best {best.objective:.4f}"
+        return "" if best is None or best.objective is None else f"best {format_score(best.objective)}"
 
     def _clock(self) -> str:
         spent = time.monotonic() - self._started

@@ -24,7 +24,7 @@ from autotransfer.run.training_data import trained_on
 from autotransfer.search.trials import Trials
 from autotransfer.selection.result import SelectionResult
 from autotransfer.settings import Limits, Settings
-from autotransfer.tasks.score import Score
+from autotransfer.tasks.score import Score, format_score
 from autotransfer.warnings import FitWarning
 
 if TYPE_CHECKING:
@@ -246,8 +246,8 @@ class FitResult:
         }
 
     def __repr__(self) -> str:
-        scores = f"validation {self.validation.metric} {self.validation.score:.4f}"
-        scores += f", test {self.test.score:.4f}" if self.test else ""
+        scores = f"validation {self.validation.metric} {format_score(self.validation.score)}"
+        scores += f", test {format_score(self.test.score)}" if self.test else ""
         warnings = f", {len(self.warnings)} warnings" if self.warnings else ""
         return f"<FitResult: {self.best}, {scores}, {len(self.trials)} trials{warnings}, run {str(self.run)!r}>"
 

@@ -27,6 +27,7 @@ from autotransfer.selection.finals_plan import FinalsPlan
 from autotransfer.selection.fold_runner import FoldId, FoldRunner
 from autotransfer.selection.records import candidate_of, predictions_of
 from autotransfer.tasks.bootstrap import paired_standard_error
+from autotransfer.tasks.score import format_score
 
 __all__ = ["Finalist", "Finals", "hold_finals"]
 
@@ -97,7 +98,7 @@ class Finals:
     def __str__(self) -> str:
         won = next(row for row in self.rows if row.state == "won")
         others = ", ".join(_describe(row) for row in self.rows if row is not won)
-        return f"trial {won.number} {won.score:.4f} on {won.folds} folds; {others}"
+        return f"{_scored(won)} on {won.folds} folds; {others}"
 
 
 class _FoldScore(NamedTuple):
@@ -267,5 +268,8 @@ def _bootstrap_error(best: _Run, other: _Run, folds: Sequence[FoldId], fold_runn
 def _describe(row: Finalist) -> str:
     """Return a finalist that did not win in words."""
     note = row.state if row.state != "complete" else "within the standard error" if row.is_level else ""
-    score = "" if row.score is None else f" {row.score:.4f}"
-    return f"trial {row.number}{score}" + (f" ({note})" if note else "")
+    return _scored(row) + (f" ({note})" if note else "")
+
+
+def _scored(row: Finalist) -> str:
+    return f"trial {row.number}" + ("" if row.score is None else f" {format_score(row.score)}")
