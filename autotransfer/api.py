@@ -14,7 +14,7 @@ from autotransfer.model.transfer_model import TransferModel
 from autotransfer.pipeline.analyse import analyse
 from autotransfer.pipeline.checks import check_settings
 from autotransfer.pipeline.context import FitContext
-from autotransfer.pipeline.load_data import load_data
+from autotransfer.pipeline.load_data import file_finder, load_data
 from autotransfer.pipeline.prepare_search import prepare_search
 from autotransfer.pipeline.reservations import LaterSteps
 from autotransfer.pipeline.search import add_costs, search_candidates
@@ -129,7 +129,6 @@ def _run(arguments: DataArguments, settings: Settings) -> FitResult:
             progress.update("looking for the examples")
             examples, test = load_data(arguments, settings.data_options)
             progress.warnings.add(*examples.warnings, *(() if test is None else test.warnings))
-            lists_paths = any(isinstance(item, Path) for item in examples.items)
             context = FitContext(
                 settings=settings,
                 examples=examples,
@@ -137,7 +136,7 @@ def _run(arguments: DataArguments, settings: Settings) -> FitResult:
                 registry=registry,
                 budget=budget,
                 run=run,
-                call=call_to_json(arguments, settings, lists_paths=lists_paths),
+                call=call_to_json(arguments, settings, locate=file_finder(examples, settings.data_options)),
                 progress=progress,
                 observers=observers,
             )

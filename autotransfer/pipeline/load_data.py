@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import replace
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 from autotransfer.contract.modality import Modality
 from autotransfer.data.columns import TargetReader
 from autotransfer.data.examples import Examples
+from autotransfer.data.file_lookup import Places
 from autotransfer.data.recognition import modality_named
 from autotransfer.data.skipped import warnings_of
 from autotransfer.data.small_classes import small_classes, without_classes
@@ -19,7 +22,7 @@ from autotransfer.data.weights import without_weightless
 from autotransfer.errors import ConfigError, DataError, UnknownNameError
 from autotransfer.settings import DataArguments, DataOptions
 
-__all__ = ["load_data"]
+__all__ = ["file_finder", "load_data"]
 
 
 def load_data(arguments: DataArguments, options: DataOptions) -> tuple[Examples, Examples | None]:
@@ -168,3 +171,10 @@ def _modalities_like(train: Examples, data: Any, options: DataOptions) -> tuple[
     if options.modality is not None or train.modality is None or is_folder(data):
         return modality_named(options.modality, options.modality_options)
     return (train.modality,)
+
+
+def file_finder(examples: Examples, options: DataOptions) -> Callable[[str | Path], Path] | None:
+    """Return what finds the file that an entry of a list of data names; None where the entries are texts."""
+    # Examples that are no list are fetched one by one when they are read, and are no files.
+    is_of_files = isinstance(examples.items, list) and any(isinstance(item, Path) for item in examples.items)
+    return Places.of(Path(), options.root, options.suffix).find if is_of_files else None

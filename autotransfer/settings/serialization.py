@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,23 +31,25 @@ _COLLECTIONS: Mapping[str, Any] = {"tuple": tuple, "set": set, "frozenset": froz
 # Characters of JSON from which on a description names the type of a value instead.
 _MAX_CHARACTERS_SHOWN = 1000
 
+Locate = Callable[[str | Path], Path]
+"""Finds the file that an entry of a list names."""
+
 _Group = TypeVar("_Group", bound=SettingsGroup)
 
 
-def call_to_json(arguments: DataArguments, settings: Settings, *, lists_paths: bool = True) -> dict[str, Any]:
+def call_to_json(arguments: DataArguments, settings: Settings, *, locate: Locate | None = Path) -> dict[str, Any]:
     """Return the data and the settings of a call as JSON, files by their absolute paths.
 
     Args:
         arguments: The data.
         settings: The settings.
-        lists_paths: Whether the strings of a list of data are paths, and no texts.
+        locate: Finds the file that an entry of a list of data names; None where the entries are texts.
     """
-    from_here = lists_paths and settings.data_options.root is None
     return {
-        "data": to_json(_absolute(arguments.data, from_here=from_here)),
+        "data": to_json(_absolute(arguments.data, locate)),
         "targets": to_json(arguments.targets),
-        "test": to_json(_absolute(arguments.test, from_here=from_here)),
-        "settings": settings_to_json(settings, from_here=from_here),
+        "test": to_json(_absolute(arguments.test, locate)),
+        "settings": settings_to_json(settings, locate),
     }
 
 
@@ -79,20 +81,20 @@ def name_of_data(data: Any) -> str:
     return Path(path).name if isinstance(path, str) else ""
 
 
-def settings_to_json(settings: SettingsGroup, *, from_here: bool = True) -> dict[str, Any]:
+def settings_to_json(settings: SettingsGroup, locate: Locate | None = Path) -> dict[str, Any]:
     """Return settings as JSON that keeps types; those that say where a run is, or who looks on, are left out.
 
     Args:
         settings: The settings.
-        from_here: Whether the strings of a list of data are paths that start in the current folder.
+        locate: Finds the file that an entry of a list of data names; None where the entries are texts.
     """
     found: dict[str, Any] = {}
     for each in fields(settings):  # type: ignore[arg-type]  # subclasses are dataclasses
         value = getattr(settings, each.name)
         if isinstance(value, SettingsGroup):
-            found[each.name] = settings_to_json(value, from_here=from_here)
+            found[each.name] = settings_to_json(value, locate)
         elif (info := each.metadata["setting"]).saved:
-            found[each.name] = to_json(_absolute(value, from_here=from_here) if info.holds_data else value)
+            found[each.name] = to_json(_absolute(value, locate) if info.holds_data else value)
     return found
 
 
@@ -183,18 +185,12 @@ def from_json(value: Any) -> Any:
     return _COLLECTIONS[kind](map(from_json, values))
 
 
-def _absolute(value: Any, *, from_here: bool) -> Any:
-    """Return paths of data by their absolute names, so that the call can be made again in another folder.
-
-    Args:
-        value: A path, a list, or data that have no path.
-        from_here: Whether the strings of a list are paths that start in the current folder, neither texts nor paths
-            that start in another folder.
-    """
+def _absolute(value: Any, locate: Locate | None) -> Any:
+    """Return paths of data by their absolute names, so that the call can be made again in another folder."""
     if isinstance(value, (str, Path)):
         return str(Path(value).absolute())
     if isinstance(value, Sequence) and value and all(isinstance(one, (str, Path)) for one in value):
-        return [str(Path(one).absolute() if from_here else one) for one in value]
+        return [str(one if locate is None else locate(one).absolute()) for one in value]
     return value
 
 

@@ -84,15 +84,12 @@ def test_files_are_written_down_by_their_absolute_paths(tmp_path: Path, monkeypa
     assert settings.compute.cache_dir == tmp_path / "cache"
 
 
-def test_texts_and_paths_below_a_root_stay_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_texts_of_a_list_are_written_down_as_they_are() -> None:
     texts = ["the pump drips", "notes.txt"]
     settings = Settings(data_options=DataOptions(validation=texts))
-    call = call_to_json(DataArguments(data=texts, test=tuple(texts)), settings, lists_paths=False)
+    call = call_to_json(DataArguments(data=texts, test=tuple(texts)), settings, locate=None)
     arguments, found = call_from_json(json.loads(json.dumps(call)))
     assert arguments.data == arguments.test == found.data_options.validation == texts
-    arguments, found = _through_json(["a.png", Path("b.png")], data_options=DataOptions(root="images"))
-    assert (arguments.data, found.data_options.root) == (["a.png", "b.png"], tmp_path / "images")
 
 
 @pytest.mark.parametrize(
