@@ -195,7 +195,7 @@ def _finals(result: FitResult) -> list[Block]:
 def _states(result: FitResult) -> Text:
     counts = result.trials.counts()
     said = {
-        "complete": "were trained to the end",
+        "complete": "ended with a score",
         "paused": "were paused and not taken up again",
         "pruned": "were stopped early, as poor",
         "failed": "failed",

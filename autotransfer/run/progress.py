@@ -97,8 +97,9 @@ class Progress:
         if best is not None and shown != self._shown_best:
             self._shown_best = shown
             self.print(f"{shown}  trial {best.number}: {best.candidate}")
-        elif record.state == "failed":
-            self.print(f"trial {record.number} failed: {record.reason}")
+        elif record.state == "failed" or record.failed_later:
+            failed = "failed: " if record.state == "failed" else ""
+            self.print(f"trial {record.number} {failed}{record.reason}")
         self._refresh()
 
     def resumed(self) -> None:

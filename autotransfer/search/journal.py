@@ -17,7 +17,7 @@ from optuna.trial import FixedTrial, FrozenTrial, Trial, TrialState
 from autotransfer.candidate import Candidate
 from autotransfer.search.proposal import Proposal
 from autotransfer.search.studied_trials import BEGUN, candidate_of, tell
-from autotransfer.search.trials import TrialRecord, Trials
+from autotransfer.search.trials import FAILED_LATER, TrialRecord, Trials
 
 __all__ = [
     "Entry",
@@ -238,7 +238,7 @@ def _interrupted_twice(entries: list[Entry], proposal: Proposal, trial: FrozenTr
     """Return the record of a trial that was interrupted twice."""
     records = {entry.record.number: entry.record for entry in entries if entry.record is not None}
     if proposal.resumes is not None:
-        return replace(records[proposal.resumes], state="complete", reason="interrupted twice when it was resumed")
+        return replace(records[proposal.resumes], state="complete", reason=f"{FAILED_LATER}interrupted twice")
     return TrialRecord(
         number=len(records),
         state="failed",

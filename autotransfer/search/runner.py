@@ -21,7 +21,7 @@ from autotransfer.search.proposal import Proposal
 from autotransfer.search.running_trial import RunningTrial
 from autotransfer.search.sampling import Sampling, Suggest
 from autotransfer.search.studied_trials import add_trial, describe_trial, failed_trial, note_step, open_trials, tell
-from autotransfer.search.trials import TrialRecord, Trials
+from autotransfer.search.trials import FAILED_LATER, TrialRecord, Trials
 
 __all__ = ["Runner", "Suggest"]
 
@@ -273,7 +273,7 @@ class Runner:
 def _failure(running: RunningTrial, before: TrialRecord, error: Exception) -> TrialRecord:
     """Return the record of a trial that failed, with its reason; one that went on keeps what it had before."""
     if before.objective is not None:
-        return before if running.expired else replace(before, state="complete", reason=describe(error))
+        return before if running.expired else replace(before, state="complete", reason=FAILED_LATER + describe(error))
     return replace(
         before,
         state="pruned" if running.expired else "failed",

@@ -12,13 +12,16 @@ import numpy as np
 from autotransfer.candidate import Candidate
 from autotransfer.search.proposal import SourceName
 
-__all__ = ["State", "TrialRecord", "Trials"]
+__all__ = ["FAILED_LATER", "State", "TrialRecord", "Trials"]
 
 # The best trials keep their predictions, whatever memory these take; the others do while all take no more than this.
 LEADERS_WITH_PREDICTIONS = 10
 MAX_PREDICTIONS_BYTES = 64 * 2**20
 
 State = Literal["complete", "paused", "pruned", "failed"]
+
+FAILED_LATER = "could not go on: "
+"""How the reason of a trial begins that failed when it went on, and ended with the score that it had before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +70,11 @@ class TrialRecord:
     def can_win(self) -> bool:
         """Whether it has an objective, and ended or was paused: only such trials are compared."""
         return self.state in ("complete", "paused") and self.objective is not None
+
+    @property
+    def failed_later(self) -> bool:
+        """Whether it failed when it went on, and ended with the score that it had before."""
+        return self.state == "complete" and self.reason.startswith(FAILED_LATER)
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON, without the predictions."""

@@ -16,7 +16,7 @@ import pytest
 from autotransfer.candidate import Candidate
 from autotransfer.run import progress
 from autotransfer.run.progress import Progress
-from autotransfer.search.trials import TrialRecord
+from autotransfer.search.trials import FAILED_LATER, TrialRecord
 from autotransfer.settings import Budget
 
 
@@ -118,13 +118,15 @@ def test_each_new_best_trial_and_each_failure_gets_a_line() -> None:
         finish(show, record(2, 0.7))
         finish(show, record(3, None, "failed", "the loss became [nan]"))
         finish(show, record(4, 0.1, "pruned"))
+        finish(show, record(5, 0.1, "complete", f"{FAILED_LATER}a worker died"))
         show.update("searching")
-        assert show.summary() == "0:00/1:00 best 0.7000 | 5 tried, 1 failed | searching"
+        assert show.summary() == "0:00/1:00 best 0.7000 | 6 tried, 1 failed | searching"
     lines = stream.getvalue().splitlines()
-    assert len(lines) == 3
+    assert len(lines) == 4
     assert "trial 0: resnet18 + linear + frozen" in lines[0]
     assert lines[1] == "0:00/1:00 best 0.7000  trial 2: resnet18 + linear + frozen"
     assert lines[2].endswith("trial 3 failed: the loss became [nan]")
+    assert lines[3].endswith("trial 5 could not go on: a worker died")
 
 
 def test_the_best_is_shown_by_what_trials_are_compared_by() -> None:

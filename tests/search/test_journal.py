@@ -147,7 +147,7 @@ def test_a_paused_trial_interrupted_twice_keeps_its_score() -> None:
     assert end_interrupted(study) == []
     (record,) = trials_of(study)
     assert (record.state, record.objective) == ("complete", 0.5), "it does not go on, and can win"
-    assert record.reason == "interrupted twice when it was resumed"
+    assert record.reason == "could not go on: interrupted twice"
 
 
 def test_a_trial_with_an_outcome_is_not_run_again(make_strategy: Schedules, curves: CurveModel, tmp_path: Path) -> None:

@@ -665,7 +665,12 @@ def test_a_resumed_trial_that_fails_keeps_its_score() -> None:
         Budget(seconds=1000.0), _suggest(6), Recorded(clock, score=score), clock=clock, schedule=_stop_and_go()
     )
     first = trials.records[0]
-    assert (first.state, first.epochs, first.score, first.reason) == ("complete", 2, 0.5, "the loss became nan")
+    assert (first.state, first.epochs, first.score, first.reason) == (
+        "complete",
+        2,
+        0.5,
+        "could not go on: the loss became nan",
+    )
     assert trials.best is first, "what failed later was scored as any other"
     late = Recorded(clock := Clock(), cost=lambda candidate: 1.0 if clock.now < 4 else 1000.0)
     late.predicted_seconds = lambda candidate, until=None, after=0: 1.0  # type: ignore[method-assign]
