@@ -38,8 +38,8 @@ def decode(
 ) -> Sounds:
     """Decode sounds, and resample each to the rates that backbones want.
 
-    Channels are averaged. Which value stands for 1.0 in arrays of floats, and in files of floats that reach beyond
-    1.5, is decided once, over all examples.
+    Channels are averaged. Which value stands for 1.0 in arrays of floats, and in files of floats that hold samples of
+    16 bits or more, is decided once, over all examples.
 
     Args:
         examples: What to decode.

@@ -15,10 +15,10 @@ from autotransfer.errors import UnreadableExampleError
 from autotransfer_plugins.modalities.audio.reading import MAX_SECONDS, Samples, check_rate, read_samples
 from autotransfer_plugins.modalities.audio.recordings import Encoded, Recording, to_mono
 
-__all__ = ["OVERSHOOT", "Decoded", "decode_one", "decoded_item", "resampled", "samples_of"]
+__all__ = ["MIN_COUNTS", "Decoded", "decode_one", "decoded_item", "resampled", "samples_of"]
 
-OVERSHOOT = 1.5
-"""Fractions up to this are on a scale of 1.0: decoders and resamplers overshoot."""
+MIN_COUNTS = 128.0
+"""Floats above this that 16, 24 or 32 bits can hold are whole numbers of that many bits."""
 
 _LEAST_SECONDS = 0.01
 _ROUNDING = 1e-9
@@ -131,8 +131,9 @@ def samples_of(item: Any, sampling_rate: int | None) -> tuple[Samples, bool]:
     """
     if isinstance(item, (Path, Encoded)):
         samples = read_samples(item.data if isinstance(item, Encoded) else item)
-        # Files of floats are from -1 to 1 by convention, but programs also write floats in units of 16 bits into them.
-        return samples, not samples.floats or float(np.abs(samples.values).max()) <= OVERSHOOT
+        # Files of floats are from -1 to 1 by convention. They may overshoot, and programs also write samples of 16 bits
+        # as floats.
+        return samples, not samples.floats or float(np.abs(samples.values).max()) <= MIN_COUNTS
     if not isinstance(item, Recording):
         raise UnreadableExampleError(f"a {type(item).__name__} is no sound")
     rate = item.rate if item.rate is not None else sampling_rate

@@ -51,7 +51,7 @@ class Sounds(Store):
     many it has, int64 (N,); and ``"scale"``, float32 (N,), by which the samples of a sound are multiplied.
 
     Attributes:
-        full_scale: The value that stands for 1.0 in arrays of floats, and in files of floats that reach beyond 1.5.
+        full_scale: The value that stands for 1.0 in arrays of floats, and in files of floats beyond 128.
         sampling_rate: Rate in Hz of arrays that do not say theirs; None where there are none.
     """
 

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from autotransfer.warnings import FitWarning
-from autotransfer_plugins.modalities.audio.single import OVERSHOOT, Decoded
+from autotransfer_plugins.modalities.audio.single import MIN_COUNTS, Decoded
 
 __all__ = ["Survey", "decide_full_scale", "remark_on"]
 
 _MAX_NAMES_IN_MESSAGE = 3
-# Floats above this that 16, 24 or 32 bits can hold are whole numbers of that many bits.
-_MIN_COUNTS = 128.0
+# Fractions up to this are on a scale of 1.0: decoders and resamplers overshoot.
+_OVERSHOOT = 1.5
 _BITS = (15, 23, 31)
 # Share of the sounds' time that lies outside all views, in the mean, from which on there is a warning.
 _MAX_CUT_OFF_SHARE = 1 / 3
@@ -27,9 +27,9 @@ def decide_full_scale(peak: float) -> float:
     It is 1.0 for fractions; the next power of two for larger values, as those of sounds that were standardised; and
     32,768 (16 bits), 2^23 or 2^31 for values that are samples of so many bits.
     """
-    if peak <= OVERSHOOT:
+    if peak <= _OVERSHOOT:
         return 1.0
-    if peak > _MIN_COUNTS and (bits := next((bits for bits in _BITS if peak <= 2.0**bits), None)) is not None:
+    if peak > MIN_COUNTS and (bits := next((bits for bits in _BITS if peak <= 2.0**bits), None)) is not None:
         return 2.0**bits
     return 2.0 ** math.ceil(math.log2(peak))
 
@@ -105,9 +105,9 @@ def remark_on(found: Decoded, full_scale: float) -> str | None:
     """Say what is lost of a sound whose values do not suit the scale that was decided before; None for nothing."""
     if found.plain or found.silent:
         return None
-    if found.peak > OVERSHOOT * full_scale:
+    if found.peak > _OVERSHOOT * full_scale:
         return f"its values reach {found.peak:.5g}; the full scale of the training sounds is {full_scale:.7g}"
-    if full_scale >= _MIN_COUNTS and found.peak <= full_scale * _DIM:
+    if full_scale >= MIN_COUNTS and found.peak <= full_scale * _DIM:
         return f"its values reach {found.peak:.5g} only; the full scale of the training sounds is {full_scale:.7g}"
     return None
 

@@ -101,6 +101,14 @@ def test_files_of_floats_are_scaled_as_arrays_are(tmp_path: Path, subtype: str) 
     assert not later.remarks
 
 
+def test_files_of_floats_that_overshoot_stay_as_loud_as_they_are(tmp_path: Path) -> None:
+    for name, peak in (("quiet", 0.5), ("hot", 2.5), ("counts", 20_000.0)):
+        soundfile.write(tmp_path / f"{name}.wav", 2 * peak * tone(440), RATE, subtype="FLOAT")
+    store = load(tmp_path / "quiet.wav", tmp_path / "hot.wav", tmp_path / "counts.wav")
+    peaks = [float(np.abs(wave_of(store, i)).max()) for i in range(3)]
+    assert peaks == pytest.approx([0.5, 2.5, 20_000 / 32_768], rel=0.01)
+
+
 def test_file_of_counts_is_remarked_on_where_others_were_shares(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "counts.wav", 40_000 * tone(440), RATE, subtype="FLOAT")
     found = load(tmp_path / "counts.wav", reading={"full_scale": 1.0, "sampling_rate": None})
