@@ -42,7 +42,7 @@ from autotransfer.settings import (
     TrainingOptions,
     zoos_from,
 )
-from autotransfer.tasks.score import Score
+from autotransfer.tasks.score import Score, format_score
 from autotransfer.tasks.task import infer_task
 
 __all__ = ["PretrainResult", "pretrain"]
@@ -81,10 +81,9 @@ class PretrainResult:
 
     def __str__(self) -> str:
         lines = [f"backbone    {self.folder.name}: {self.architecture}, {self.parameters:,} parameters"]
-        if self.score:
-            lines.append(
-                f"source      {self.score.metric} {self.score.score:.4f} on {self.score.examples} held-out examples"
-            )
+        if score := self.score:
+            held_out = f"{score.examples} held-out examples"
+            lines.append(f"source      {score.metric} {format_score(score.score)} on {held_out}")
         if self.match is not None:
             lines.append(f"teacher     {self.match:.1%} of the variance of its features is predicted")
         lines += [f"trained     {self.epochs} epochs, {self.seconds:.0f} s", f"checkpoint  {self.folder}"]
@@ -283,15 +282,15 @@ class _PretrainingJob:
         progress.phase(f"scoring {len(dataset.validation_rows)} validation examples")
         student = _round_to_half(trainer.learned)
         outputs = trainer.outputs(dataset.validation_rows, student)
-        matched = None
-        if features is not None and "features" in outputs and len(dataset.validation_rows) > 1:  # one has no variance
+        matched = float("nan")
+        if features is not None and "features" in outputs:
             matched = explained_variance(outputs["features"], features[dataset.validation_rows])
         result = PretrainResult(
             folder=self.out,
             architecture=self.architecture,
             parameters=sum(parameter.numel() for parameter in student.backbone.parameters()),
             score=dataset.score(outputs["answers"]) if "answers" in outputs else None,
-            match=matched,
+            match=None if np.isnan(matched) else matched,
             epochs=trainer.epoch,
             seconds=round(trainer.seconds, 1),
         )

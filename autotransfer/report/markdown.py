@@ -33,7 +33,7 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[object]], *, right: Col
     numeric = [
         title in right or any(isinstance(row[i], (int, float)) for row in rows) for i, title in enumerate(titles)
     ]
-    lines = [titles, ["---:" if right else "---" for right in numeric]]
+    lines = [titles, ["---:" if is_right else "---" for is_right in numeric]]
     lines += [[f"{cell:.4f}" if isinstance(cell, float) else plain(cell) for cell in row] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

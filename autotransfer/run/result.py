@@ -263,5 +263,5 @@ class FitResult:
 
 def _cell(value: object) -> str:
     if isinstance(value, float):
-        return f"{value:.4f}"
+        return format_score(value)
     return "" if value is None else str(value)

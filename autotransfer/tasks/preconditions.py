@@ -10,6 +10,7 @@ import numpy as np
 
 from autotransfer.errors import DataError
 from autotransfer.tasks.metrics import scorer_positive_class
+from autotransfer.tasks.score import format_score
 from autotransfer.tasks.task import Task
 from autotransfer.warnings import FitWarning
 
@@ -53,7 +54,7 @@ def check_scored(task: Task, encoded: np.ndarray, part: Part) -> tuple[FitWarnin
         "them."
     )
     if not task.single_label and best < task.perfect_score - _SCORE_TOLERANCE:
-        message += f" Even perfect predictions have a {task.metric} of {best:.4f}."
+        message += f" Even perfect predictions have a {task.metric} of {format_score(best)}."
     return (FitWarning(code="missing_classes", message=message, details={"where": part, "classes": [*missing]}),)
 
 

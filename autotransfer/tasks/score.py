@@ -98,23 +98,25 @@ class Score:
         low, high = self.ci95
         ends = f"{format_score(low, self.score)} to {format_score(high, self.score)}"
         interval = "no interval" if math.isnan(low) else f"95% interval {ends}"
+        score = format_score(self.score, max(low, high, key=abs))
         units = "" if self.groups is None else f" in {self.groups} groups"
         weighed = (
             "" if self.effective_examples is None else f", which count as {self.effective_examples:.1f} equal ones"
         )
-        return f"{self.metric_label} {format_score(self.score)} ({interval}, {self.examples} examples{units}{weighed})"
+        return f"{self.metric_label} {score} ({interval}, {self.examples} examples{units}{weighed})"
 
 
 def format_score(value: float, beside: float | None = None, *, places: int = 4, sign: bool = False) -> str:
     """Return a score, or a difference of scores, as text.
 
     Shares, such as accuracies, have fixed decimal places. Errors in the unit of a target may have any size: a small
-    one, of which fewer than two digits would be left, has as many digits as places; one from 10 on has one digit more.
+    value, of which fewer than two digits would be left, has as many digits as places; one from 10 on has one digit
+    more.
 
     Args:
         value: The score or the difference.
-        beside: The score that the value stands beside, such as the one that a difference is from: beside a small one
-            the value has as many decimal places. None where it stands alone.
+        beside: The score that the value stands beside, such as the one that a difference is from: where both are small,
+            the value has as many decimal places as the larger one of them. None where it stands alone.
         places: Decimal places of a share.
         sign: Whether a positive value has a sign.
     """
@@ -123,7 +125,7 @@ def format_score(value: float, beside: float | None = None, *, places: int = 4, 
         return f"{value:{plus}}"
     decimals = _decimals(size, places)
     if beside is not None and math.isfinite(beside) and size < 10:
-        decimals = max(_decimals(abs(beside), places), min(decimals, places))
+        decimals = max(min(decimals, _decimals(abs(beside), places)), min(decimals, places))
         size = max(size, abs(beside))
     if size >= _MAX_FIXED or 0 < size < _MIN_FIXED:
         return f"{value:{plus}.{places}g}"

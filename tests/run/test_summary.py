@@ -212,6 +212,13 @@ def test_large_errors_have_five_digits_or_their_whole_part() -> None:
     assert format_score(123456789.0) == "1.235e+08"
 
 
+def test_shares_near_zero_keep_their_places_beside_others() -> None:
+    score = Score(metric="r2", score=-3e-5, ci95=(-0.012, 0.011), accuracy=None, examples=90)
+    assert str(score) == "r2 0.0000 (95% interval -0.0120 to 0.0110, 90 examples)"
+    assert format_score(0.85, 0.0004, sign=True) == "+0.8500"
+    assert format_score(1e-5, -1e-4, sign=True) == "+0.0000100"
+
+
 def test_only_finalists_behind_by_more_than_the_error_are_named() -> None:
     def row(number: int, score: float, behind: float | None, **more: Any) -> Finalist:
         given = {"state": "complete", "spread": None, "error": 0.01, **more}
