@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +18,8 @@ __all__ = ["ClassScore", "Estimate", "score_classes"]
 # Resamples of a bootstrap, and the number of drawn examples in all of them: where examples are many, fewer resamples
 # say as much.
 MAX_RESAMPLES, MIN_RESAMPLES, MAX_DRAWN_EXAMPLES = 200, 20, 4_000_000
+# Weightings of all examples that are in memory at a time: resamples are many.
+WEIGHTINGS_AT_A_TIME = 16
 # Width of an interval below which all resamples count as equal.
 MIN_WIDTH = 1e-12
 
@@ -102,11 +106,11 @@ def score_classes(
     each = ones if weights is None else weights
     resamples = int(np.clip(MAX_DRAWN_EXAMPLES // len(encoded), MIN_RESAMPLES, MAX_RESAMPLES)) if groups > 1 else 0
     samples = bootstrap_samples(len(encoded), group_ids, resamples, seed=seed)
-    drawn = [each * np.bincount(rows, minlength=len(encoded)) for rows in samples]
-    counts = _count(task, encoded, predictions, np.stack([each, each**2, ones, *drawn]))
+    drawn = (each * np.bincount(rows, minlength=len(encoded)) for rows in samples)
+    counts = _count_each(task, encoded, task.decide(predictions), chain([each, each**2, ones], drawn))
     sums, squares, numbers = (_Counts(*(part[i] for part in counts)) for i in range(3))
     found, low, high = sums.shares(), *_wilson(sums, squares)
-    if drawn:
+    if resamples:
         ends = _quantiles(counts.shares()[3:], interval_quantiles(groups))
         replaced = (ends[1] - ends[0] > MIN_WIDTH) & np.array([[groups < len(encoded)]] * 2 + [[True]])
         low, high = np.where(replaced, ends[0], low), np.where(replaced, ends[1], high)
@@ -127,9 +131,16 @@ def score_classes(
     return tuple(rows)
 
 
-def _count(task: Task, encoded: np.ndarray, predictions: np.ndarray, weights: np.ndarray) -> _Counts:
+def _count_each(task: Task, encoded: np.ndarray, decided: np.ndarray, weightings: Iterator[np.ndarray]) -> _Counts:
+    """Return sums (k, classes), one for each of k weightings (n,) of the examples."""
+    parts = list[_Counts]()
+    while some := list(islice(weightings, WEIGHTINGS_AT_A_TIME)):
+        parts.append(_count(task, encoded, decided, np.stack(some)))
+    return _Counts(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _count(task: Task, encoded: np.ndarray, decided: np.ndarray, weights: np.ndarray) -> _Counts:
     """Return sums (k, classes), one for each of k weightings (k, n) of the examples."""
-    decided = task.decide(predictions)
     if task.single_label:
         classes = len(task.classes)
         pairs = ((encoded, weights * (decided == encoded)), (decided, weights), (encoded, weights))
