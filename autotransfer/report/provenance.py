@@ -142,11 +142,13 @@ def _python(given: Sequence[tuple[FlatSetting, Any]], cls: type = Settings, plac
 def _literal(value: Any) -> str:
     """Return a value as Python text; an ellipsis for one that is long, or that no literal says, such as an array."""
     text = repr(_plain(value))
+    if len(text) > MAX_VALUE_CHARACTERS:
+        return "..."
     try:
         ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return "..."
-    return text if len(text) <= MAX_VALUE_CHARACTERS else "..."
+    return text
 
 
 def _plain(value: Any) -> Any:
