@@ -117,13 +117,13 @@ def test_two_workers_score_as_one_process_does(reviews: Texts, text_zoo: Path, t
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_texts_in_memory_are_searched_on(reviews: Texts, text_zoo: Path, tmp_path: Path) -> None:
     fit(reviews, text_zoo, tmp_path / "run", trials=2)
     result = autotransfer.resume(tmp_path / "run", trials=3, progress=False)
     assert len(result.trials) == 3
 
 
+@pytest.mark.slow
 def test_estimator_takes_lists_of_texts(reviews: Texts, text_zoo: Path) -> None:
     model = AutoTransferClassifier(trials=2, zoo=text_zoo, search=_SHORT).fit(*reviews)
     assert model.score(*reviews) > 0.8

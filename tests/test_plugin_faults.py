@@ -212,7 +212,7 @@ def test_faulty_backbones_cost_only_their_own_trials(fit: Fit, capsys: pytest.Ca
 @pytest.mark.slow
 def test_faults_cost_their_own_trials_with_a_time_budget(fit: Fit, caplog: pytest.LogCaptureFixture) -> None:
     names, heads = ["test_resnet", "bad_forward"], ["ridge", "linear", "trained_build_raises"]
-    result = fit(backbones=names, heads=heads, time_budget="6s", compare_scratch=True)
+    result = fit(backbones=names, heads=heads, trials=9, time_budget="2m", compare_scratch=True)
     assert caplog.text == "", "the strategy decided all that was tried"
     sources = {record.source for record in result.trials}
     assert sources > {"screening"}
@@ -224,7 +224,7 @@ def test_faults_cost_their_own_trials_with_a_time_budget(fit: Fit, caplog: pytes
 
 @pytest.mark.slow
 def test_a_head_that_reads_its_own_values_is_searched(fit: Fit, caplog: pytest.LogCaptureFixture) -> None:
-    result = fit(backbones="test_resnet", heads=["ridge", "trained_reads"], freeze="frozen", time_budget="4s")
+    result = fit(backbones="test_resnet", heads=["ridge", "trained_reads"], freeze="frozen", trials=5, time_budget="2m")
     assert caplog.text == ""
     assert any(record.candidate.head == "trained_reads" for record in result.trials if record.state == "complete")
 

@@ -33,7 +33,10 @@ class LaterSteps(Protocol):
     """Reserves in the budget what the steps after the search will take."""
 
     def begin(self, data: Prepared, evaluator: Evaluator, backbone: str | None) -> None:
-        """Reserve what does not depend on the trials; the backbone is the first that works, None where none does."""
+        """Reserve what does not depend on the trials; the backbone is the first that works.
+
+        It is None where none works, and where the budget is no time.
+        """
         ...
 
     def update(self, trials: Trials) -> None:

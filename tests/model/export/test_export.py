@@ -148,7 +148,7 @@ def test_the_model_in_16_bit_is_compared_beside(
 def test_labels_are_compared_at_one_half_too(
     kind: Any, picture_model: TransferModel, pictures: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (asked,) = (add_format(monkeypatch),)
+    asked = add_format(monkeypatch)
     task = Task(kind=kind, classes=("bad", "good"), thresholds=(0.01, 0.99))
     monkeypatch.setattr(TransferModel, "predict_store", lambda self, store: np.array([[0.4, 0.6]] * len(store)))
     report = replace(picture_model, task=task).export(tmp_path / "model.mine", format="mine", check_data=pictures)
