@@ -332,9 +332,12 @@ def _check_same_task(models: Sequence[TransferModel]) -> None:
     if not models:
         raise ConfigError("There is no model to learn from.")
     task = models[0].task
-    for model in models[1:]:
-        if (model.task.kind, model.task.classes, model.task.width) != (task.kind, task.classes, task.width):
-            raise ConfigError(f"The models predict different things: {task.kind} {task.classes} and {model.task}.")
+    for other in (model.task for model in models[1:]):
+        if (other.kind, other.classes, other.width) != (task.kind, task.classes, task.width):
+            raise ConfigError(f"The models predict different things: {task.kind} {task.classes} and {other}.")
+        if other.target_names and task.target_names and other.target_names != task.target_names:
+            names = [list(one.target_names) for one in (task, other)]
+            raise ConfigError(f"The models predict other targets, or in another order: {names[0]} and {names[1]}.")
 
 
 def _examples(

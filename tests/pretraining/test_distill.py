@@ -96,6 +96,11 @@ def test_teacher_and_student_are_scored_as_a_model_is(digits: Any, tiny_zoo: Pat
     candidate = autotransfer.Candidate(backbone="test_resnet", head="ridge")
     compute = Compute(cache=False, device="cpu")
     model = autotransfer.evaluate(candidate, images[:60], truth[:60], zoo=tiny_zoo, compute=compute).model
+    other_way_round = autotransfer.evaluate(
+        candidate, images[:60], truth[["high", "low"]][:60], zoo=tiny_zoo, compute=compute
+    ).model
+    with pytest.raises(ConfigError, match="other targets, or in another order"):
+        distill_with([model, other_way_round], architecture="test_byobnet", **QUICK)
     # Columns in another order, and copies, which count together in the interval.
     rows = np.repeat(np.arange(60, 90), 2)
     test, known = images[rows], truth.iloc[rows]
