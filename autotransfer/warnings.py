@@ -24,6 +24,7 @@ WARNING_CODES: Mapping[str, str] = {
     "backbones_skipped": "Backbones that are unavailable, or that the budget does not allow to try.",
     "dependent_data": "Examples depend on each other: folds of whole clusters score far lower than random folds.",
     "examples_skipped": "Files or rows that are not used, by reason and class.",
+    "folds_changed": "A resumed run whose folds are others: near-duplicates are seen otherwise than before.",
     "grouping_failed": "Near-duplicates were found, but could not be kept on one side of the split.",
     "input_assumed": "What a column or list holds, where it could be read in another way.",
     "label_conflicts": "Copies of one example have different labels; all of them are skipped.",

@@ -16,8 +16,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 from fixtures.fitting import fit_with
+from optuna.storages.journal import JournalFileBackend, JournalStorage
 
 import autotransfer
 from autotransfer.errors import (
@@ -139,6 +141,8 @@ def test_resume_searches_what_the_run_began_with(digits: Digits, tiny_zoo: Path,
     assert _backbones(left) == {best}
     assert [record.number for record in left.trials] == list(range(9))
     (warning,) = [warning for warning in left.warnings if warning.code == "trials_not_restored"]
+    changed = [warning.details["backbone"] for warning in left.warnings if warning.code == "folds_changed"]
+    assert changed == ([] if other != "test_resnet" else ["test_resnet"]), "it showed near-duplicates"
     assert f"({other})" in warning.message
     shutil.move(tmp_path / other, tmp_path / "zoo" / other)
     shutil.rmtree(tmp_path / "zoo" / best)
@@ -188,6 +192,36 @@ def test_resume_finds_listed_files_below_their_root(
     fit_with(names, [file.parent.name for file in files], **options, root=digit_folder.name)
     monkeypatch.chdir(tmp_path)
     assert len(autotransfer.resume(tmp_path / "run", trials=2, progress=False).trials) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"metric": "f1_macro"}, r"began with \{'metric': 'accuracy'\}, and now has \{'metric': 'f1_macro'\}"),
+        ({"folds": 3}, r"began with \{'folds': None\}, and now has \{'folds': 3\}"),
+        ({"seed": 5}, r"began with \{'seed': 0\}, and now has \{'seed': 5\}"),
+    ],
+)
+def test_scores_that_cannot_be_compared_are_refused(
+    digits: Digits, tiny_zoo: Path, tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    options = _options(tiny_zoo, tmp_path / "cache", out=tmp_path / "run", heads="ridge", trials=1, freeze="frozen")
+    fit_with(*digits, **options)
+    with pytest.raises(ConfigError, match=said):
+        fit_with(*digits, **{**options, **change, "trials": 2}, resume=True)
+    assert len(_rows(tmp_path / "run")) == 1
+
+
+@pytest.mark.slow
+def test_a_resumed_run_divides_the_examples_as_it_began(digits: Digits, tmp_path: Path) -> None:
+    # The backbones that come with the package are searched where there are no others, in an order of their own.
+    options = {**_options(tmp_path, tmp_path / "cache", out=tmp_path / "run", heads="ridge"), "zoo": None}
+    fit_with(*digits, **{**options, "trials": 1})
+    again = fit_with(*digits, **{**options, "trials": 2}, resume=True)
+    assert len(again.trials) == 2
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "run" / "study.journal")))
+    assert len(optuna.get_all_study_names(storage)) == 1
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ from autotransfer.pipeline.prepare import (
     refuse_unreadable,
     task_of,
 )
-from autotransfer.pipeline.resume import Choices, known_backbones, pick
+from autotransfer.pipeline.resume import Choices, first_of, known_backbones, pick
 from autotransfer.pipeline.within_limits import BackbonesWithinLimits
 from autotransfer.runtime.device import Device, resolve_device
 from autotransfer.search.space import SearchSpace, freezes_all
@@ -88,7 +88,7 @@ def prepare_search(context: FitContext, worker_pool: WorkerPool) -> PreparedSear
     context.progress.phase(f"reading {len(context.examples)} {modality_of(context.examples).noun}s")
     started = context.budget.spent
     variants = _kept(_variants(context, backbones), began, limits)
-    first = load_first(variants.first, device)
+    first = load_first(_telling_near_duplicates(context, variants), device)
     data = _data(context, variants.backbones, policies, first, began)
     worker_pool.share_cores()
     _report_data(context, data)
@@ -192,7 +192,7 @@ def _backbones(
     )
     if limits is not None:
         limits.warn(context.warnings)
-    return found
+    return found if began is None else pick(found, began.backbones)
 
 
 def _variants(context: FitContext, backbones: Sequence[BackboneSpec]) -> Variants:
@@ -211,6 +211,12 @@ def _kept(variants: Variants, began: Choices | None, limits: BackbonesWithinLimi
     if limits is not None:
         return limits.keep(variants)
     return variants if began is None else variants.keep(set(began.forms).__contains__)
+
+
+def _telling_near_duplicates(context: FitContext, variants: Variants) -> Sequence[BackboneSpec]:
+    """Return backbones that may tell near-duplicates; of a run that is resumed, that which did: the folds follow it."""
+    name = first_of(context.run)
+    return [spec for spec in variants.backbones if spec.name == name] or variants.first
 
 
 def _policies(context: FitContext, began: Choices | None) -> list[FreezePolicySpec]:

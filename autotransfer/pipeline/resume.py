@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from itertools import count
+from numbers import Real
 from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 from warnings import catch_warnings, simplefilter
@@ -30,7 +31,7 @@ from autotransfer.search.trials import Trials
 from autotransfer.settings import Settings
 from autotransfer.settings.serialization import described, is_complete
 
-__all__ = ["Choices", "known_backbones", "open_study", "pick"]
+__all__ = ["Choices", "first_of", "known_backbones", "open_study", "pick"]
 
 # Attributes of a study: the run that it belongs to, and the hash of its choices.
 _PART_OF, _CHOICES = "part_of", "choices"
@@ -95,6 +96,15 @@ def known_backbones(registry: Registry, run: RunFolder, names: Sequence[str]) ->
     return tuple(known)
 
 
+def first_of(run: RunFolder) -> str | None:
+    """Return the name of the backbone that showed near-duplicates in a run that is resumed; None of a new run.
+
+    Raises:
+        RunFormatError: The run folder cannot be read.
+    """
+    return run.read().get("first") if run.resumed else None
+
+
 def open_study(
     context: FitContext, data: Prepared, space: SearchSpace, choices: Choices, curves: float
 ) -> optuna.Study:
@@ -151,6 +161,7 @@ def _recorded_run(
     settings, run = context.settings, context.run
     if run.resumed:
         _refuse_changed_data(run, data)
+        _check_comparable(context, data)
         return run.read()
     if shared is not None and settings.run.study is not None:
         _refuse_taken_name(shared, settings.run.study)
@@ -160,6 +171,9 @@ def _recorded_run(
         "data": fingerprint(data),
         "examples": len(data.store),
         "task": data.folds[0].task.to_json(),
+        "division": _division(settings),
+        "folds": _folds_digest(data),
+        "first": data.first,
         **now,
         "call": context.call,
     }
@@ -180,6 +194,55 @@ def _refuse_changed_data(run: RunFolder, data: Prepared) -> None:
             f"The data have changed since the run in {run.path} began: it had {recorded.get('examples')} examples, now "
             f"there are {len(data.store)}, or some of them are others. Start a new run, in another folder."
         )
+
+
+def _check_comparable(context: FitContext, data: Prepared) -> None:
+    """Refuse to resume a run by another metric or on other folds: its scores would not be comparable.
+
+    Folds that differ although the same ones are asked for are a warning: features show near-duplicates, which differ
+    a little between machines, and the backbone that they are of may be gone.
+
+    Raises:
+        ConfigError: The task, the metric or the folds are not those that the run began with.
+        RunFormatError: The run folder cannot be read.
+    """
+    recorded, task = context.run.read(), data.folds[0].task.to_json()
+    is_divided_alike = recorded["folds"] == _folds_digest(data)
+    began = {**recorded["task"], **({} if is_divided_alike else recorded["division"])}
+    now = json.loads(json.dumps({**task, **_division(context.settings)}))
+    if changed := {name: value for name, value in began.items() if now[name] != value}:
+        asked = {name: now[name] for name in changed}
+        raise ConfigError(
+            f"The run in {context.run.path} began with {changed}, and now has {asked}: scores would not be comparable. "
+            "Resume it with the settings that it began with, or start a new run, in another folder."
+        )
+    if not is_divided_alike:
+        context.warnings.warn(
+            "folds_changed",
+            "The examples are divided in another way than when the run began: what is a near-duplicate is seen "
+            f"otherwise, since the backbone {recorded['first']!r} is gone or the machine is another one. Scores of "
+            "earlier trials are of other folds.",
+            backbone=recorded["first"],
+        )
+
+
+def _division(settings: Settings) -> dict[str, Any]:
+    """Return what settings say of the folds, as JSON."""
+    options = settings.data_options
+    return {
+        "seed": settings.seed,
+        "folds": options.folds,
+        "validation": options.validation if isinstance(options.validation, Real) else "examples",
+    }
+
+
+def _folds_digest(data: Prepared) -> str:
+    """Return a hash of which examples train and which score in each fold."""
+    digest = blake2b(digest_size=8)
+    for fold in data.folds:
+        for rows in (fold.train_rows, fold.validation_rows):
+            digest.update(f"{len(rows)}:".encode() + rows.astype("<i8").tobytes())
+    return digest.hexdigest()
 
 
 def _refuse_taken_name(storage: BaseStorage, name: str) -> None:
