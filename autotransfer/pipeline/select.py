@@ -163,7 +163,8 @@ def _hold_finals(context: FitContext, found: SearchResult) -> Finals | None:
     if plan is None:
         return None
     count = len(plan.finalists)
-    context.progress.phase(f"re-evaluating the {count} best candidates on other folds: up to {plan.fits} trainings")
+    trainings = f"{plan.fits} training{'' if plan.fits == 1 else 's'}"
+    context.progress.phase(f"re-evaluating the {count} best candidates on other folds: up to {trainings}")
     return hold_finals(plan, fold_runner, expired=lambda: ends is not None and budget.spent > ends)
 
 
