@@ -39,7 +39,7 @@ def trained_on(examples: Examples) -> dict[str, Any]:
 
 def _examples_of(run: Path) -> tuple[Examples, Examples | None]:
     """Return the examples to train on, and those to test on."""
-    advice = "put them back where they were; an export may compare on others (--check DATA, check_data=)"
+    advice = "name examples to compare on: --check DATA, or check_data="
     if not (run / "run.json").is_file():
         raise DataError(f"{run} is no run folder, so that its training examples are not known: {advice}.")
     call = RunFolder(path=run).read().get("call")
@@ -49,5 +49,7 @@ def _examples_of(run: Path) -> tuple[Examples, Examples | None]:
         arguments, settings = call_from_json(call)
         return load_data(arguments, settings.data_options)
     except (DataError, KeyError, TypeError) as error:
-        why = f"{error} P{advice[1:]}."
-        raise DataError(f"The training examples of the run in {run} cannot be read: {why}") from error
+        raise DataError(
+            f"The training examples of the run in {run} cannot be read: {error} Put them back where they were; an "
+            "export may compare on others: --check DATA, or check_data=."
+        ) from error
